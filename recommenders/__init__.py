@@ -1,0 +1,1 @@
+"""Sequential recommenders that learn from negative feedback, and the interface through which yours joins them."""

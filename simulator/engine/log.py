@@ -1,0 +1,89 @@
+"""The event log: one row an impression, in order of (tick, user, slot)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from recommenders.base import Feedback, Float32, Int32, Int64, Interactions, UInt8
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """What one arm's world recorded. All columns have one row an impression.
+
+    Attributes:
+        tick: int64[e], when the slate was served, in ticks (milliseconds) since the world began.
+        user, session, step: int32[e]; a step is a request within a session.
+        slot: int32[e], position in the slate, 0 on top.
+        item: int32[e].
+        feedback: uint8[e], a combination of `Feedback` flags; 0 where the user did not look.
+        dwell_seconds: float32[e], 0 where the user did not look.
+        feedback_tick: int64[e], when the user was done with the item; -1 where the user did not look.
+        propensity: float32[e], the chance that the policy showed the item at the slot; NaN for a deterministic policy.
+        satisfaction: float32[e], what the user would tell a survey right after the request; equal within a request.
+    """
+
+    tick: Int64
+    user: Int32
+    session: Int32
+    step: Int32
+    slot: Int32
+    item: Int32
+    feedback: UInt8
+    dwell_seconds: Float32
+    feedback_tick: Int64
+    propensity: Float32
+    satisfaction: Float32
+
+    DTYPES = {  # noqa: RUF012  (not a field: no annotation)
+        "tick": np.dtype(np.int64),
+        "user": np.dtype(np.int32),
+        "session": np.dtype(np.int32),
+        "step": np.dtype(np.int32),
+        "slot": np.dtype(np.int32),
+        "item": np.dtype(np.int32),
+        "feedback": np.dtype(np.uint8),
+        "dwell_seconds": np.dtype(np.float32),
+        "feedback_tick": np.dtype(np.int64),
+        "propensity": np.dtype(np.float32),
+        "satisfaction": np.dtype(np.float32),
+    }
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    @classmethod
+    def empty(cls) -> EventLog:
+        """A log without rows."""
+        return cls(**{name: np.empty(0, dtype) for name, dtype in cls.DTYPES.items()})
+
+    @classmethod
+    def concatenate(cls, parts: list[EventLog]) -> EventLog:
+        """One log from parts that follow each other in time."""
+        if not parts:
+            return cls.empty()
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.DTYPES})
+
+    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> EventLog:
+        """The chosen rows, in the order given."""
+        return EventLog(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def between(self, start_tick: int, end_tick: int) -> EventLog:
+        """Impressions served in [start_tick, end_tick); a view, since the log is sorted by tick."""
+        first, last = np.searchsorted(self.tick, [start_tick, end_tick])
+        return self.take(slice(first, last))
+
+    def interactions(self, until_tick: int) -> Interactions:
+        """The feedback given before a tick, as a recommender receives it: examined rows in order of (tick, user)."""
+        rows = np.flatnonzero((self.feedback & Feedback.EXAMINED) & (self.feedback_tick < until_tick))
+        rows = rows[np.lexsort((self.slot[rows], self.user[rows], self.feedback_tick[rows]))]
+        return Interactions(
+            tick=self.feedback_tick[rows],
+            user=self.user[rows],
+            item=self.item[rows],
+            feedback=self.feedback[rows],
+            dwell_seconds=self.dwell_seconds[rows],
+        )

@@ -1,0 +1,1 @@
+"""Experiments on simulated worlds: paired A/B tests, counterfactuals, metrics and estimators."""

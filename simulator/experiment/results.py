@@ -1,0 +1,230 @@
+"""What an experiment found: the plain data from which JSON, terminal table and HTML report are made.
+
+Numbers that cannot be had (a ratio over nothing, one user) are NaN, with a `note` that says why; JSON writes them as null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval.
+
+    Attributes:
+        value: the point estimate.
+        low, high: limits of the interval from paired values (or of the mean, for a single arm).
+        unpaired_low, unpaired_high: limits that an unpaired experiment of the same size would have had; NaN where the
+            estimate compares nothing.
+        n: number of users or runs behind it.
+        note: why a number is missing; empty otherwise.
+    """
+
+    value: float
+    low: float
+    high: float
+    unpaired_low: float = float("nan")
+    unpaired_high: float = float("nan")
+    n: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric as the report shows it.
+
+    Attributes:
+        name: as in `scenario.metrics`.
+        label: in words, capitalised.
+        definition: numerator and denominator in a sentence.
+        unit: `share`, `seconds`, `count` or `score`; tells how to print a value.
+        better: `lower`, `higher` or `neither`.
+    """
+
+    name: str
+    label: str
+    definition: str
+    unit: str
+    better: str
+
+
+@dataclass(frozen=True)
+class ArmMetric:
+    """A metric's level in one arm."""
+
+    arm: str
+    metric: str
+    mean: Estimate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against the control on one metric; `lift` is the relative difference."""
+
+    arm: str
+    metric: str
+    difference: Estimate
+    lift: Estimate
+
+
+@dataclass(frozen=True)
+class DailySeries:
+    """A metric by simulated day of the experiment, one value a day; NaN where it is not defined."""
+
+    arm: str
+    metric: str
+    day: tuple[int, ...]
+    value: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Responsiveness:
+    """How the next slate changes when the user adds the action, for one arm.
+
+    Attributes:
+        arm: name of the arm.
+        similarity: `topic` or `creator`: what an item shares with item k.
+        base, action: mean share of similar items in the next slate, in each branch.
+        response: R = (action - base) / base, a ratio of means over runs.
+    """
+
+    arm: str
+    similarity: str
+    base: Estimate
+    action: Estimate
+    response: Estimate
+
+
+@dataclass(frozen=True)
+class Impression:
+    """One impression of a trajectory, for the drill-down.
+
+    Attributes:
+        tick: when it was served.
+        session, step, slot: where.
+        item, creator, topic: what.
+        feedback: flag names in lower case, such as `("examined", "dislike")`; empty where not looked at.
+        dwell_seconds: how long.
+    """
+
+    tick: int
+    session: int
+    step: int
+    slot: int
+    item: int
+    creator: int
+    topic: int
+    feedback: tuple[str, ...]
+    dwell_seconds: float
+
+
+@dataclass(frozen=True)
+class TrajectoryPair:
+    """One user in two worlds, side by side.
+
+    Attributes:
+        kind: `counterfactual` (one arm, two branches) or `ab_test` (two arms).
+        user: the user.
+        arm: the arm (counterfactual), or the treatment (ab_test).
+        left_label, right_label: what each side is, such as `long_dwell` and `long_dwell + dislike`, or two arms.
+        shared: impressions that both sides have in common, oldest first (the prefix, or the warm-up's last ones).
+        left, right: impressions after they part.
+        focus_creator, focus_topic: creator and topic of the item at which they part; -1 where there is none.
+        why: why this user was picked, in a sentence.
+    """
+
+    kind: str
+    user: int
+    arm: str
+    left_label: str
+    right_label: str
+    shared: tuple[Impression, ...]
+    left: tuple[Impression, ...]
+    right: tuple[Impression, ...]
+    focus_creator: int
+    focus_topic: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A threshold of the scenario and whether it holds. `observed` is NaN where the estimate is missing."""
+
+    condition: str
+    observed: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a run found.
+
+    Attributes:
+        scenario: name of the scenario (its file's stem).
+        question, expected: from the scenario.
+        control: name of the control arm.
+        arms: names of the arms, in the scenario's order.
+        confidence: level of all intervals.
+        users: users in the A/B test; 0 without one.
+        runs: trajectories in the counterfactual; 0 without one.
+        base_action, other_action: the two branches of the counterfactual, in words.
+        ab_days: length of the A/B test in days; 0 without one.
+        answer: the answer in a sentence with its interval.
+        metrics, levels, comparisons, series, responsiveness, pairs, verdicts: see the types.
+    """
+
+    scenario: str
+    question: str
+    expected: str
+    control: str
+    arms: tuple[str, ...]
+    confidence: float
+    users: int
+    runs: int
+    base_action: str
+    other_action: str
+    ab_days: float
+    answer: str
+    metrics: tuple[MetricInfo, ...] = ()
+    levels: tuple[ArmMetric, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    series: tuple[DailySeries, ...] = ()
+    responsiveness: tuple[Responsiveness, ...] = ()
+    pairs: tuple[TrajectoryPair, ...] = ()
+    verdicts: tuple[Verdict, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How a run was made; the only place where the wall clock appears.
+
+    Attributes:
+        run: name of the run's folder.
+        scenario: name of the scenario.
+        seed: the seed in force.
+        scenario_sha256: of the resolved scenario.
+        log_sha256: arm -> hash of its event log's rows.
+        versions: package -> version.
+        machine: processor and operating system.
+        started_utc: ISO time.
+        seconds: stage -> wall-clock seconds.
+        impressions: rows over all arms.
+        impressions_per_second: of simulated serving, over all arms.
+        command: the command line that made it.
+        complete: False until everything is written.
+    """
+
+    run: str
+    scenario: str
+    seed: int
+    scenario_sha256: str
+    log_sha256: dict[str, str]
+    versions: dict[str, str]
+    machine: str
+    started_utc: str
+    seconds: dict[str, float]
+    impressions: int
+    impressions_per_second: float
+    command: str
+    complete: bool
