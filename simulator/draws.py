@@ -1,8 +1,8 @@
 """Keyed random numbers: a number is a function of what it is for, never of when or in which order it is asked for.
 
-The generator is Philox4x32-10, a counter-based bijection. The key is derived from (seed, replicate, purpose), the counter
-is up to four ids, usually (user, session, step, item or slot). Two branches of a world therefore meet the same noise
-wherever the same user meets the same item, and nothing that one user does can shift the draws of another.
+The generator is Philox4x32-10, a counter-based bijection. The key is derived from (seed, replicate, purpose), the
+counter is up to four ids, usually (user, session, step, item or slot). Two branches of a world therefore meet the same
+noise wherever the same user meets the same item, and nothing that one user does can shift the draws of another.
 
 Source: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11.
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 UInt32 = npt.NDArray[np.uint32]
 Float64 = npt.NDArray[np.float64]
-Ids = npt.NDArray[np.signedinteger[npt.NBitBase]] | npt.NDArray[np.unsignedinteger[npt.NBitBase]] | int
+Ids = npt.NDArray[np.integer] | int
 
 _MULTIPLIER_0 = np.uint64(0xD2511F53)
 _MULTIPLIER_1 = np.uint64(0xCD9E8D57)
@@ -135,4 +135,4 @@ class Draws:
 
 def to_uniform(words: UInt32) -> Float64:
     """Map 32-bit words to the open interval (0, 1): the midpoints of 2**32 equal cells, never 0 or 1."""
-    return (words + 0.5) * 2.0**-32
+    return np.asarray((words + 0.5) * 2.0**-32, dtype=np.float64)
