@@ -102,6 +102,18 @@ class Interactions:
         return Interactions(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
+class UtilityLookup(Protocol):
+    """The latent utilities of a batch of requests; only oracles are given one."""
+
+    def __call__(self, item: Int32) -> Float32:
+        """Utility of candidates: int32[n, m] -> float32[n, m], row i for the user of request i."""
+        ...
+
+    def take(self, rows: npt.NDArray[np.intp] | Bool | slice) -> UtilityLookup:
+        """The lookup for the chosen requests."""
+        ...
+
+
 @dataclass(frozen=True)
 class Requests:
     """A batch of users asking for a slate. Rows are independent: an answer depends on its own row only.
@@ -118,7 +130,7 @@ class Requests:
         history_dwell_seconds: float32[n, h].
         history_tick: int64[n, h], when the feedback was given; 0 where padded.
         eligible: bool[n_items], the items that may be shown; shared by the batch.
-        utility: float32[n, n_items], the users' latent utilities; None unless `traits.needs_utility` (oracles only).
+        utility: the users' latent utilities as a lookup; None unless `traits.needs_utility` (oracles only).
     """
 
     user: Int32
@@ -130,16 +142,17 @@ class Requests:
     history_dwell_seconds: Float32
     history_tick: Int64
     eligible: Bool
-    utility: Float32 | None = None
+    utility: UtilityLookup | None = None
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, rows: npt.NDArray[np.intp] | Bool | slice) -> Requests:
         """The chosen rows as a batch of their own; `eligible` stays shared."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}
-        picked = {k: v if k == "eligible" or v is None else v[rows] for k, v in columns.items()}
-        return Requests(**picked)
+        shared = ("eligible", "utility")
+        picked = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in shared}
+        utility = None if self.utility is None else self.utility.take(rows)
+        return Requests(**picked, eligible=self.eligible, utility=utility)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,143 @@
+"""What the platform remembers of each user's feedback, and how much of it has been delivered at a given moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from recommenders.base import PADDING, Feedback, Float32, Int32, Int64, UInt8
+from simulator.world.state import NEVER
+
+Rows = npt.NDArray[np.intp]
+
+_SPARE = 64
+"""Columns beyond the window, for feedback that is on its way."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The delivered history of a batch of users, newest at the right, padded on the left.
+
+    Attributes:
+        item: int32[n, h], -1 where padded.
+        feedback: uint8[n, h].
+        dwell_seconds: float32[n, h].
+        tick: int64[n, h], 0 where padded.
+    """
+
+    item: Int32
+    feedback: UInt8
+    dwell_seconds: Float32
+    tick: Int64
+
+
+@dataclass
+class History:
+    """A ring of the latest feedback of each user.
+
+    The ring holds the window and everything not yet delivered; it grows when a long delay needs more.
+
+    Attributes:
+        length: width of the windows served to recommenders.
+        count: int64[n_users], events of each user so far; event e stands in column e % capacity.
+        item, feedback, dwell_seconds, tick: [n_users, capacity], columns as in `Windows`; tick is `NEVER` where empty.
+    """
+
+    length: int
+    count: Int64
+    item: Int32
+    feedback: UInt8
+    dwell_seconds: Float32
+    tick: Int64
+
+    @classmethod
+    def empty(cls, n_users: int, length: int) -> History:
+        """No feedback yet. With length 0 nothing is ever kept."""
+        capacity = length + _SPARE if length else 0
+        shape = (n_users, capacity)
+        return cls(
+            length,
+            np.zeros(n_users, np.int64),
+            np.full(shape, PADDING, np.int32),
+            np.zeros(shape, np.uint8),
+            np.zeros(shape, np.float32),
+            np.full(shape, NEVER, np.int64),
+        )
+
+    def copy(self) -> History:
+        """An independent copy."""
+        columns = {f.name: getattr(self, f.name).copy() for f in fields(self) if f.name != "length"}
+        return History(self.length, **columns)
+
+    def windows(self, users: Rows, tick: Int64, delay: int, length: int) -> Windows:
+        """The last `length` events of each user that were given at least `delay` ticks before `tick`.
+
+        Args:
+            users: intp[n].
+            tick: int64[n], now.
+            delay: how long feedback travels.
+            length: width of the windows, at most `self.length`.
+        """
+        n = len(users)
+        if length == 0:
+            return Windows(
+                np.empty((n, 0), np.int32), np.empty((n, 0), np.uint8), np.empty((n, 0), np.float32), np.empty((n, 0), np.int64)
+            )
+        delivered = self.count[users] - self._on_the_way(users, tick, delay)
+        event = delivered[:, None] + np.arange(-length, 0)
+        missing = event < 0
+        capacity = self.item.shape[1]
+        cell = users[:, None] * capacity + event % capacity
+        windows = Windows(*(getattr(self, name).reshape(-1)[cell] for name in _COLUMNS))
+        if missing.any():
+            windows.item[missing], windows.feedback[missing] = PADDING, 0
+            windows.dwell_seconds[missing], windows.tick[missing] = 0.0, 0
+        return windows
+
+    def append(
+        self, users: Rows, tick: Int64, delay: int, item: Int32, feedback: UInt8, dwell_seconds: Float32, done: Int64
+    ) -> None:
+        """Add the examined impressions of a batch, in slot order.
+
+        Args:
+            users: intp[n], no user twice.
+            tick: int64[n], when the slates were served.
+            delay: how long feedback travels.
+            item, feedback, dwell_seconds, done: [n, k], `done` being the tick at which the feedback was given.
+        """
+        if self.length == 0:
+            return
+        looked = (feedback & np.uint8(Feedback.EXAMINED)) > 0
+        added = looked.sum(axis=1)
+        needed = self.length + int((self._on_the_way(users, tick, delay) + added).max(initial=0))
+        if needed > self.item.shape[1]:
+            self._grow(needed)
+        row, slot = np.nonzero(looked)
+        nth = (np.cumsum(looked, axis=1) - 1)[row, slot]
+        capacity = self.item.shape[1]
+        cell = users[row] * capacity + (self.count[users][row] + nth) % capacity
+        for name, column in zip(_COLUMNS, (item, feedback, dwell_seconds, done), strict=True):
+            getattr(self, name).reshape(-1)[cell] = column[row, slot]
+        self.count[users] += added
+
+    def _on_the_way(self, users: Rows, tick: Int64, delay: int) -> Int64:
+        if delay == 0:
+            return np.zeros(len(users), np.int64)
+        return np.asarray((self.tick[users] > (tick - delay)[:, None]).sum(axis=1), dtype=np.int64)
+
+    def _grow(self, needed: int) -> None:
+        old = self.item.shape[1]
+        capacity = max(needed, 2 * old)
+        users = np.arange(len(self.count))[:, None]
+        event = self.count[:, None] + np.arange(-old, 0)
+        row, nth = np.nonzero(event >= 0)
+        event = event[row, nth]
+        larger = History.empty(len(users), capacity - _SPARE)
+        for name in _COLUMNS:
+            getattr(larger, name)[row, event % capacity] = getattr(self, name)[row, event % old]
+            setattr(self, name, getattr(larger, name))
+
+
+_COLUMNS = ("item", "feedback", "dwell_seconds", "tick")

@@ -1,0 +1,139 @@
+"""The user pool: all users of one world, served in rounds between two global events.
+
+Between global events users do not touch each other, so each user's own chain of requests may run ahead to the next
+global event: round r serves the r-th due request of every active user as one batch. The result equals serving one
+request at a time in order of the clock (`tests/reference.py` does that, and must agree row for row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from recommenders.base import Bool, Int64, Recommender, Requests
+from simulator.engine.collector import Collector, Served
+from simulator.engine.history import History
+from simulator.engine.serving import serve
+from simulator.world.behaviour import Behaviour, request_seconds, to_ticks
+from simulator.world.state import UserState
+from simulator.world.utility import UtilityOf
+from simulator.world.world import World
+
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass
+class Stopwatch:
+    """Wall-clock seconds by stage, for benchmarks and manifests; never read by the simulation."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, since: float) -> float:
+        """Count the time since `since` towards a stage, and return now."""
+        now = perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+
+@dataclass
+class UserPool:
+    """All users of one arm's world.
+
+    Attributes:
+        world: the frozen world.
+        behaviour: the user model.
+        state, history: changed in place as users live.
+        collector: takes what happens.
+        arm: name of the arm, for errors.
+        slate_size: items per slate.
+        ingestion_delay: ticks until feedback can be seen.
+        batch_users: users handled at a time; keeps temporaries in the cache and never changes a result.
+        stopwatch: seconds by stage.
+    """
+
+    world: World
+    behaviour: Behaviour
+    state: UserState
+    history: History
+    collector: Collector
+    arm: str
+    slate_size: int
+    ingestion_delay: int
+    batch_users: int = 2048
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def run_until(
+        self, tick: int, recommender: Recommender, eligible: Bool, heartbeat: Callable[[int], None] | None = None
+    ) -> None:
+        """Serve every request that is due before `tick`.
+
+        Args:
+            tick: the next global event.
+            recommender: what serves until then.
+            eligible: bool[n_items], what may be shown until then.
+            heartbeat: called after each batch with the number of requests served in it.
+        """
+        due = np.flatnonzero(self.state.wake_tick < tick)
+        while len(due):
+            for start in range(0, len(due), self.batch_users):
+                batch = due[start : start + self.batch_users]
+                self._serve(batch, recommender, eligible)
+                if heartbeat is not None:
+                    heartbeat(len(batch))
+            due = due[self.state.wake_tick[due] < tick]
+
+    def _serve(self, users: Rows, recommender: Recommender, eligible: Bool) -> None:
+        clock = perf_counter()
+        state = self.state
+        tick = state.wake_tick[users]
+        requests = self._requests(users, tick, recommender, eligible)
+        clock = self.stopwatch.add("requests", clock)
+        slates = serve(self.arm, recommender, requests, self.slate_size, self.world.draws)
+        clock = self.stopwatch.add("scoring", clock)
+        responses = self.behaviour.respond(self.world, state, users, tick, slates.item)
+        clock = self.stopwatch.add("behaviour", clock)
+        self.behaviour.advance(self.world, state, users, tick, slates.item, responses)
+        clock = self.stopwatch.add("state", clock)
+        seconds = request_seconds(responses, self.world.settings.behaviour.overhead_seconds)
+        done_tick = tick[:, None] + to_ticks(seconds)
+        self.history.append(
+            users, tick, self.ingestion_delay, slates.item, responses.feedback, responses.dwell_seconds, done_tick
+        )
+        clock = self.stopwatch.add("history", clock)
+        self.collector.add(
+            Served(
+                tick,
+                requests.user,
+                requests.session,
+                requests.step,
+                state.satisfaction[users],
+                slates.item,
+                responses.feedback,
+                responses.dwell_seconds,
+                done_tick,
+                slates.propensity,
+            )
+        )
+        self.stopwatch.add("log", clock)
+
+    def _requests(self, users: Rows, tick: Int64, recommender: Recommender, eligible: Bool) -> Requests:
+        windows = self.history.windows(users, tick, self.ingestion_delay, recommender.traits.history_length)
+        utility = UtilityOf(self.world, self.state, users) if recommender.traits.needs_utility else None
+        return Requests(
+            user=users.astype(np.int32),
+            session=self.state.session[users],
+            step=self.state.step[users],
+            tick=tick,
+            history_item=windows.item,
+            history_feedback=windows.feedback,
+            history_dwell_seconds=windows.dwell_seconds,
+            history_tick=windows.tick,
+            eligible=eligible,
+            utility=utility,
+        )
+
+

@@ -1,0 +1,191 @@
+"""Sessions, returns, satiation, satisfaction and annoyance: how what was felt changes when and how long users come.
+
+This is the way from responsiveness to engagement; `engagement.feedback: false` cuts it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from recommenders.base import Feedback, Float64, Int32, Int64
+from simulator.draws import Purpose
+from simulator.scenario import schema
+from simulator.world.state import PUSH_BACK_MEMORY, UserState
+from simulator.world.world import World
+
+if TYPE_CHECKING:
+    from simulator.world.behaviour import Responses
+
+Rows = npt.NDArray[np.intp]
+
+_LONGEST_GAP = 10 * 365 * 86_400_000
+
+
+def start_session(world: World, state: UserState, users: Rows, tick: Int64, *, first: bool = False) -> None:
+    """Send users home and set up their next session: when it begins, how long it is meant to be, the mood, the drift.
+
+    `state.session` holds the session to come, `state.step` becomes 0.
+
+    Args:
+        world: the world.
+        state: changed in place at `users`.
+        users: intp[n].
+        tick: int64[n], when each user left.
+        first: the users have never come: their first visit falls at a uniform point of a gap, as in the long run.
+    """
+    session = state.session[users]
+    length, mood, burst, kind = world.draws.uniform(Purpose.SESSION, users, session, 0)
+    gap_z, arrival, _, _ = world.draws.uniform(Purpose.SESSION, users, session, 1)
+    gap = _gap_ticks(world, state, users, kind, ndtri(gap_z))
+    if first:
+        gap *= arrival
+    wake_tick = tick + np.clip(np.rint(gap), 1, _LONGEST_GAP).astype(np.int64)
+    _drift(world, state, users, wake_tick - state.updated_tick[users])
+    _fade(world, state, users, wake_tick)
+    sigma = world.settings.population.expressiveness.session_sigma
+    engagement = world.settings.engagement
+    state.wake_tick[users] = wake_tick
+    state.step[users] = 0
+    state.mood[users] = world.settings.behaviour.mood_sd * ndtri(mood)
+    state.press_factor[users] = np.exp(sigma * ndtri(burst) - sigma * sigma / 2)
+    state.budget[users] = engagement.session_impressions_median * np.exp(engagement.session_sigma * ndtri(length))
+
+
+def end_of_request(
+    world: World, state: UserState, users: Rows, done_tick: Int64, item: Int32, responses: Responses
+) -> None:
+    """Apply what a request did to its users, and set their next request or their next session.
+
+    Args:
+        world: the world.
+        state: changed in place at `users`.
+        users: intp[n], no user twice.
+        done_tick: int64[n], when each user was done with the slate.
+        item: int32[n, k], the slates.
+        responses: what the users did.
+    """
+    engagement = world.settings.engagement
+    cost = _impression_cost(engagement, state, users)
+    _fade(world, state, users, done_tick)
+    _satiate(world, state, users, item, responses)
+    _please(engagement, state, users, responses)
+    _annoy(world, state, users, done_tick, item, responses)
+    _remember_push_back(world, state, users, done_tick, item, responses)
+    state.budget[users] = state.budget[users] - cost * responses.n_examined
+    state.step[users] += 1
+    state.wake_tick[users] = done_tick
+    leaves = state.budget[users] <= 0.5
+    if leaves.any():
+        leaving = users[leaves]
+        state.session[leaving] += 1
+        start_session(world, state, leaving, done_tick[leaves])
+
+
+def _pull(engagement: schema.Engagement, state: UserState, users: Rows, gain: float, annoyance_cost: float) -> Float64:
+    """What satisfaction and annoyance add to a log session length or take from a log gap; zero when cut off."""
+    if not engagement.feedback:
+        return np.zeros(len(users))
+    satisfaction = state.satisfaction[users].astype(np.float64) - engagement.neutral_satisfaction
+    return gain * satisfaction - annoyance_cost * state.annoyance[users].astype(np.float64)
+
+
+def _impression_cost(engagement: schema.Engagement, state: UserState, users: Rows) -> Float64:
+    """How much of the session's budget an impression takes: more when annoyed, less when satisfied."""
+    return np.exp(-_pull(engagement, state, users, engagement.session_gain, engagement.annoyance_session_cost))
+
+
+def _gap_ticks(world: World, state: UserState, users: Rows, kind: Float64, z: Float64) -> Float64:
+    engagement = world.settings.engagement
+    median = np.where(
+        kind < engagement.same_day_probability, float(engagement.short_gap_median), float(engagement.long_gap_median)
+    )
+    pull = _pull(engagement, state, users, engagement.return_gain, engagement.annoyance_return_cost)
+    activity = world.population.log_activity[users].astype(np.float64)
+    return median * np.exp(engagement.gap_sigma * z - activity - pull)
+
+
+def _drift(world: World, state: UserState, users: Rows, elapsed: Int64) -> None:
+    """Ornstein-Uhlenbeck around the user's own mean taste, exact for any elapsed time.
+
+    Source: Uhlenbeck & Ornstein 1930; the transition density of the process.
+    """
+    settings = world.settings.population
+    if settings.drift_time is None or settings.drift_sd == 0.0:
+        return
+    n_topics = state.taste.shape[1]
+    blocks = np.arange((n_topics + 3) // 4)
+    words = world.draws.uniform(Purpose.DRIFT, users[:, None], state.session[users][:, None], blocks)
+    z = ndtri(words).transpose(1, 2, 0).reshape(len(users), -1)[:, :n_topics]
+    keep = np.exp(-elapsed / settings.drift_time)[:, None]
+    mean = world.population.taste[users]
+    state.taste[users] = mean + keep * (state.taste[users] - mean) + settings.drift_sd * np.sqrt(1.0 - keep * keep) * z
+
+
+def _fade(world: World, state: UserState, users: Rows, tick: Int64) -> None:
+    """Let annoyance and satiation fade up to `tick`."""
+    engagement = world.settings.engagement
+    elapsed = (tick - state.updated_tick[users]).astype(np.float64)
+    state.annoyance[users] *= np.exp(-elapsed / engagement.annoyance_time)
+    if engagement.satiation_gain > 0:
+        state.satiation[users] *= np.exp(-elapsed / engagement.satiation_time).astype(np.float32)[:, None]
+    state.updated_tick[users] = tick
+
+
+def _satiate(world: World, state: UserState, users: Rows, item: Int32, responses: Responses) -> None:
+    gain = world.settings.engagement.satiation_gain
+    if gain == 0:
+        return
+    row, slot = np.nonzero(responses.feedback & np.uint8(Feedback.LONG_DWELL))
+    n_topics = state.satiation.shape[1]
+    cell = users[row] * n_topics + world.catalogue.features.topic[item[row, slot]]
+    np.add.at(state.satiation.reshape(-1), cell, np.float32(gain))
+
+
+def _please(engagement: schema.Engagement, state: UserState, users: Rows, responses: Responses) -> None:
+    """Moving average over impressions: a long dwell pleases, displeasure counts several times against it."""
+    pleased = ((responses.feedback & np.uint8(Feedback.LONG_DWELL)) > 0).sum(axis=1)
+    displeased = responses.displeased.sum(axis=1)
+    n = responses.n_examined.astype(np.float64)
+    gained = (pleased - engagement.displeasure_weight * displeased) / n
+    keep = (1.0 - engagement.satisfaction_memory) ** n
+    state.satisfaction[users] = keep * state.satisfaction[users] + (1.0 - keep) * gained
+
+
+def _annoy(world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses) -> None:
+    """Add annoyance for each examined item of a creator or topic that the user remembers having pushed back on."""
+    engagement, features = world.settings.engagement, world.catalogue.features
+    remembering = np.flatnonzero(state.n_pushed[users] > 0)
+    if len(remembering) == 0:
+        return
+    who = users[remembering]
+    fresh = state.pushed_tick[who] > (tick[remembering] - engagement.push_back_memory)[:, None]
+    creator = np.where(fresh, state.pushed_creator[who], -1)
+    topic = np.where(fresh, state.pushed_topic[who], -1)
+    shown = item[remembering]
+    looked = np.arange(shown.shape[1]) < responses.n_examined[remembering, None]
+    same_creator = (features.creator[shown][:, :, None] == creator[:, None, :]).any(axis=2) & looked
+    same_topic = (features.topic[shown][:, :, None] == topic[:, None, :]).any(axis=2) & looked
+    state.annoyance[who] += engagement.annoyance_creator * same_creator.sum(axis=1) + (
+        engagement.annoyance_topic * same_topic.sum(axis=1)
+    )
+
+
+def _remember_push_back(
+    world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
+) -> None:
+    pushes = responses.feedback & np.uint8(Feedback.DISLIKE | Feedback.DISMISS)
+    row, slot = np.nonzero(pushes)
+    if len(row) == 0:
+        return
+    who = users[row]
+    first_of_row = np.searchsorted(row, row, side="left")
+    column = (state.n_pushed[who] + np.arange(len(row)) - first_of_row) % PUSH_BACK_MEMORY
+    features = world.catalogue.features
+    state.pushed_creator[who, column] = features.creator[item[row, slot]]
+    state.pushed_topic[who, column] = features.topic[item[row, slot]]
+    state.pushed_tick[who, column] = tick[row]
+    np.add.at(state.n_pushed, who, 1)
