@@ -155,7 +155,7 @@ class Behaviour(Section):
     noise_sd: Positive = 1.0
     """Noise of the utility that decides about watching, new at each impression."""
     displeasure_noise_sd: Positive = 0.8
-    """Noise of the utility that decides about displeasure: apart from watching, so that a dislike can follow a long dwell."""
+    """Noise of the utility that decides about displeasure; its own, so that a dislike can follow a long dwell."""
     mood_sd: NonNegative = 0.2
     """Spread of a user's mood between sessions, in utility."""
     patience: Annotated[float, Field(gt=0, le=1)] = 0.9
