@@ -83,7 +83,10 @@ class History:
         n = len(users)
         if length == 0:
             return Windows(
-                np.empty((n, 0), np.int32), np.empty((n, 0), np.uint8), np.empty((n, 0), np.float32), np.empty((n, 0), np.int64)
+                np.empty((n, 0), np.int32),
+                np.empty((n, 0), np.uint8),
+                np.empty((n, 0), np.float32),
+                np.empty((n, 0), np.int64),
             )
         delivered = self.count[users] - self._on_the_way(users, tick, delay)
         event = delivered[:, None] + np.arange(-length, 0)

@@ -135,5 +135,3 @@ class UserPool:
             eligible=eligible,
             utility=utility,
         )
-
-

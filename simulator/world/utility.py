@@ -30,7 +30,11 @@ class UtilityOf:
     def __call__(self, item: Int32) -> Float32:
         """Utility of candidates: int32[n, m] -> float32[n, m], row i for the user of request i."""
         user = np.broadcast_to(self.users[:, None], item.shape)
-        return item_appeal(self.world, self.state, user.reshape(-1), item.reshape(-1)).reshape(item.shape).astype(np.float32)
+        return (
+            item_appeal(self.world, self.state, user.reshape(-1), item.reshape(-1))
+            .reshape(item.shape)
+            .astype(np.float32)
+        )
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> UtilityOf:
         """The lookup for the chosen requests."""

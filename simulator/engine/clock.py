@@ -1,0 +1,211 @@
+"""The clock: a few SimPy processes for what concerns everybody, between which the user pool runs ahead.
+
+SimPy environments cannot be copied, so the processes keep nothing to themselves: whatever they need is in the snapshot
+or follows from the tick, and `simulate` builds them anew each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import numpy as np
+import simpy
+
+from recommenders.base import Progress, Recommender
+from simulator.draws import Purpose
+from simulator.engine.collector import Collector
+from simulator.engine.log import EventLog
+from simulator.engine.pool import Stopwatch, UserPool
+from simulator.engine.serving import EngineError
+from simulator.engine.snapshot import Deployment, Snapshot
+from simulator.scenario import schema
+from simulator.world.behaviour import Behaviour
+from simulator.world.world import World
+
+Heartbeat = Callable[[float, int], None]
+"""Called as `heartbeat(tick, n_requests)` after each batch of requests."""
+
+_Process = Generator[simpy.Event, None, None]
+
+
+@dataclass(frozen=True)
+class Service:
+    """How one arm is served.
+
+    Attributes:
+        arm: its name.
+        build: makes an unfitted recommender.
+        platform: slates, delays, retraining.
+        retrain_from: tick from which the retraining period counts; the first retraining is one period later.
+    """
+
+    arm: str
+    build: Callable[[], Recommender]
+    platform: schema.Platform
+    retrain_from: int = 0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a simulation gave.
+
+    Attributes:
+        log: impressions served since the start, in order of (tick, user, slot).
+        end: the world at the end, to be continued.
+        stopwatch: wall-clock seconds by stage.
+    """
+
+    log: EventLog
+    end: Snapshot
+    stopwatch: Stopwatch
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the work is cut up. It changes speed and memory, never a row of the log (tests hold it to that).
+
+    Attributes:
+        batch_users: users handled at a time.
+        look_ahead: most ticks that a user runs ahead of the clock; none: up to the next global event.
+    """
+
+    batch_users: int = 2048
+    look_ahead: int | None = None
+
+
+@dataclass
+class _Live:
+    """What the processes of one simulation share."""
+
+    world: World
+    service: Service
+    start: Snapshot
+    pool: UserPool
+    recommender: Recommender
+    deployments: list[Deployment]
+    eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    training: Progress | None
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+
+def simulate(
+    world: World,
+    behaviour: Behaviour,
+    service: Service,
+    start: Snapshot,
+    until: int,
+    *,
+    pace: Pace | None = None,
+    heartbeat: Heartbeat | None = None,
+    training: Progress | None = None,
+) -> Trajectory:
+    """Let one arm's world live from a snapshot to a tick.
+
+    Args:
+        world: the frozen world.
+        behaviour: the user model.
+        service: the arm.
+        start: where to begin; not changed.
+        until: ends before this tick.
+        pace: how the work is cut up.
+        heartbeat: told of progress.
+        training: told of progress while a model retrains.
+
+    Raises:
+        EngineError: no model has been deployed, too few items are eligible, or the recommender broke its contract.
+    """
+    pace = pace or Pace()
+    collector, stopwatch = Collector(), Stopwatch()
+    platform = service.platform
+    pool = UserPool(
+        world, behaviour, start.users.copy(), start.history.copy(), collector, service.arm,
+        platform.slate_size, platform.ingestion_delay, pace.batch_users, stopwatch,
+    )  # fmt: skip
+    live = _Live(
+        world, service, start, pool, service.build(), list(start.deployments),
+        np.empty(0, np.bool_), training, stopwatch,
+    )  # fmt: skip
+    if until > start.tick:
+        _run(live, until, pace, heartbeat)
+    log = collector.log()
+    kept = tuple(d for d in live.deployments if d is _serving(live.deployments, until) or d.tick >= until)
+    end = Snapshot(until, pool.state, pool.history, kept, EventLog.concatenate([start.log, log]))
+    return Trajectory(log, end, stopwatch)
+
+
+def _run(live: _Live, until: int, pace: Pace, heartbeat: Heartbeat | None) -> None:
+    env = simpy.Environment(initial_time=live.start.tick)
+    _load(live, _serving(live.deployments, live.start.tick))
+    env.process(_releases(env, live))
+    for deployment in live.deployments:
+        if deployment.tick >= live.start.tick:
+            env.process(_deployment(env, live, deployment))
+    env.process(_trainer(env, live))
+    env.process(_users(env, live, pace, heartbeat))
+    env.run(until=until)
+
+
+def _serving(deployments: list[Deployment], tick: int) -> Deployment | None:
+    """The model that serves just before `tick`, or the first one if none has been deployed by then."""
+    deployed = [d for d in deployments if d.tick < tick]
+    return deployed[-1] if deployed else (deployments[0] if deployments else None)
+
+
+def _load(live: _Live, deployment: Deployment | None) -> None:
+    if deployment is None:
+        raise EngineError(f"arm {live.service.arm}: no model has been deployed")
+    live.recommender.load_state_dict(deployment.model, live.world.catalogue.features)
+
+
+def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat | None) -> _Process:
+    """All users, running ahead to the next global event once everything else at this tick has happened."""
+    while True:
+        while env.peek() <= env.now:
+            yield env.timeout(0)
+        horizon = int(env.peek())
+        if pace.look_ahead is not None:
+            horizon = min(horizon, int(env.now) + pace.look_ahead)
+        live.pool.run_until(horizon, live.recommender, live.eligible, heartbeat)
+        yield env.timeout(horizon - env.now)
+
+
+def _releases(env: simpy.Environment, live: _Live) -> _Process:
+    """New items enter and expired ones leave at whole periods."""
+    every = live.service.platform.release_every
+    catalogue, size = live.world.catalogue, live.service.platform.slate_size
+    while True:
+        tick = int(env.now) // every * every
+        live.eligible = catalogue.eligible(tick)
+        n_eligible = int(live.eligible.sum())
+        if n_eligible < size:
+            raise EngineError(
+                f"arm {live.service.arm}: {n_eligible} items are eligible at tick {tick}, expected at least the slate "
+                f"size {size}; see catalogue.released_share and catalogue.lifetime"
+            )
+        yield env.timeout(tick + every - env.now)
+
+
+def _deployment(env: simpy.Environment, live: _Live, deployment: Deployment) -> _Process:
+    yield env.timeout(deployment.tick - env.now)
+    _load(live, deployment)
+
+
+def _trainer(env: simpy.Environment, live: _Live) -> _Process:
+    """Train at whole periods on the feedback delivered by then; the model serves once the training delay is over."""
+    platform, first = live.service.platform, live.service.retrain_from
+    if platform.retrain_every is None:
+        return
+    every = platform.retrain_every
+    done = max(0, -(-(int(env.now) - first) // every) - 1)
+    while True:
+        done += 1
+        yield env.timeout(first + done * every - env.now)
+        log = EventLog.concatenate([live.start.log, live.pool.collector.log()])
+        interactions = log.interactions(int(env.now) - platform.ingestion_delay + 1)
+        student = live.service.build()
+        seed = live.world.draws.integer_seed(Purpose.FIT, done)
+        student.fit(interactions, live.world.catalogue.features, seed=seed, progress=live.training)
+        deployment = Deployment(int(env.now) + platform.training_delay, student.state_dict())
+        live.deployments.append(deployment)
+        env.process(_deployment(env, live, deployment))

@@ -1,0 +1,193 @@
+"""The engine against its oracle, and the laws that make counterfactuals exact."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from reference import simulate_slowly
+from worlds import DAY, HOUR, Uniform, first_model, service, small_experiments, small_world
+
+from recommenders.base import Feedback, Slates
+from simulator.engine.clock import Pace, simulate
+from simulator.engine.log import EventLog
+from simulator.engine.serving import EngineError
+from simulator.engine.snapshot import equal, genesis
+from simulator.world.behaviour import UtilityBehaviour
+
+BEHAVIOUR = UtilityBehaviour()
+
+
+def same_rows(a: EventLog, b: EventLog) -> bool:
+    return all(
+        np.array_equal(getattr(a, n), getattr(b, n), equal_nan=d.kind == "f") for n, d in EventLog.DTYPES.items()
+    )
+
+
+def run(world, built, until, start=None, **options):
+    start = start or genesis(world, BEHAVIOUR, 12, first_model(built, world))
+    return simulate(world, BEHAVIOUR, built, start, until, **options)
+
+
+@settings(max_examples=60, deadline=None)
+@given(small_experiments())
+def test_log_equals_the_reference_engines_row_for_row(experiment):
+    world, built, until = experiment
+    slow = simulate_slowly(world, BEHAVIOUR, built, first_model(built, world), until)
+    fast = run(world, built, until).log
+    assert len(fast) == len(slow)
+    for name, dtype in EventLog.DTYPES.items():
+        np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name), err_msg=name)
+        assert getattr(fast, name).dtype == dtype
+
+
+@settings(max_examples=30, deadline=None)
+@given(small_experiments(), st.integers(1, 5), st.sampled_from([None, 1_000, 10 * 60_000, 3 * HOUR]))
+def test_neither_batch_size_nor_look_ahead_changes_a_row(experiment, batch_users, look_ahead):
+    world, built, until = experiment
+    assert same_rows(run(world, built, until).log, run(world, built, until, pace=Pace(batch_users, look_ahead)).log)
+
+
+@settings(max_examples=30, deadline=None)
+@given(small_experiments(), st.floats(0, 1))
+def test_a_fork_at_any_tick_equals_a_replay_from_the_start(experiment, share):
+    world, built, until = experiment
+    whole = run(world, built, until)
+    first = run(world, built, round(share * until))
+    second = run(world, built, until, start=first.end)
+    assert same_rows(EventLog.concatenate([first.log, second.log]), whole.log)
+    assert same_rows(second.end.log, whole.log)
+    assert equal(second.end, whole.end)
+
+
+def test_a_fork_leaves_its_snapshot_alone():
+    world, built = small_world(), service(retrain_every="6h")
+    middle = run(world, built, DAY).end
+    once = run(world, built, 2 * DAY, start=middle)
+    again = run(world, built, 2 * DAY, start=middle)
+    assert len(once.log) > 0
+    assert same_rows(once.log, again.log)
+
+
+def test_order_of_users_changes_no_row(monkeypatch):
+    world, built = small_world(users=40), service()
+    expected = run(world, built, DAY).log
+    monkeypatch.setattr(np, "flatnonzero", lambda a, _plain=np.flatnonzero: _plain(a)[::-1])
+    assert same_rows(run(world, built, DAY, pace=Pace(batch_users=7)).log, expected)
+
+
+def test_users_of_a_larger_population_live_the_same_lives():
+    built = service("uniform")
+    few, many = (run(small_world(users=n), built, DAY).log for n in (10, 50))
+    assert same_rows(few, many.take(many.user < 10))
+
+
+def test_other_slates_for_ten_users_change_no_row_of_the_others():
+    """The leak test that the rival simulators were put to: ten of a hundred users get other slates from a tick on."""
+
+    class Swapped(Uniform):
+        def recommend(self, requests, k, draws):
+            slates = super().recommend(requests, k, draws)
+            treated = (requests.user < 10) & (requests.tick >= DAY)
+            item = np.where(treated[:, None], (slates.item + 17) % 200, slates.item)
+            return Slates(item.astype(np.int32), slates.score)
+
+    world, built = small_world(users=100, items=200), service("uniform", slate_size=10)
+    plain = run(world, built, 3 * DAY).log
+    swapped = run(world, replace(built, build=Swapped), 3 * DAY).log
+    mine, theirs = plain.take(plain.user >= 10), swapped.take(swapped.user >= 10)
+    assert same_rows(mine, theirs)
+    assert same_rows(plain.between(0, DAY), swapped.between(0, DAY))
+    treated = [log.take(log.user < 10).between(DAY, 3 * DAY) for log in (plain, swapped)]
+    assert not same_rows(*treated)
+
+
+def test_feedback_is_invisible_until_the_ingestion_delay_has_passed():
+    seen = []
+
+    class Watching(Uniform):
+        traits = replace(Uniform.traits, history_length=12)
+
+        def recommend(self, requests, k, draws):
+            newest = np.where(requests.history_item[:, -1] >= 0, requests.tick - requests.history_tick[:, -1], 10**12)
+            seen.append(newest.min())
+            return super().recommend(requests, k, draws)
+
+    world, built = small_world(users=20), service("uniform", ingestion_delay="1h")
+    run(world, replace(built, build=Watching), 2 * DAY)
+    assert HOUR <= min(seen) < 3 * HOUR
+
+
+def test_a_long_ingestion_delay_makes_the_history_grow_and_loses_nothing():
+    world, built = small_world(users=3), service(ingestion_delay="3d")
+    end = run(world, built, 3 * DAY).end
+    log = end.log
+    assert end.history.item.shape[1] > 12 + 64
+    for user in range(3):
+        mine = log.take((log.user == user) & ((log.feedback & Feedback.EXAMINED) > 0))
+        capacity = end.history.item.shape[1]
+        kept = end.history.item[user, np.arange(len(mine))[-capacity:] % capacity]
+        np.testing.assert_array_equal(kept, mine.item[-capacity:])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: Slates(s.item[:, :-1], s.score), r"slates.item: got int32\[\d+, 3\], expected int32\[\d+, 4\]"),
+        (lambda s: Slates(s.item.astype(np.int64), s.score), "got int64"),
+        (
+            lambda s: Slates(np.where(s.item == s.item[2, 1], 99, s.item).astype(np.int32), s.score),
+            "got 99, expected an item in",
+        ),
+        (lambda s: Slates(np.repeat(s.item[:, :1], 4, axis=1), s.score), "slot 1: got .* in the slate already"),
+        (lambda s: Slates(s.item, np.full_like(s.score, np.nan)), "got nan, expected a finite score"),
+        (lambda s: Slates(s.item, s.score, np.zeros(s.item.shape)), r"got 0.0, expected a propensity in \(0, 1\]"),
+        (lambda s: s.item, "recommend returned ndarray, expected Slates"),
+    ],
+)
+def test_a_slate_that_breaks_a_rule_is_refused_by_name(spoil, message):
+    class Spoilt(Uniform):
+        def recommend(self, requests, k, draws):
+            return spoil(super().recommend(requests, k, draws))
+
+    world, built = small_world(), service("uniform")
+    with pytest.raises(EngineError, match="^arm uniform: .*" + message):
+        run(world, replace(built, build=Spoilt), 4 * DAY)
+
+
+def test_an_ineligible_item_is_refused_with_user_and_request():
+    class Stale(Uniform):
+        def recommend(self, requests, k, draws):
+            requests = replace(requests, eligible=~requests.eligible)
+            return super().recommend(requests, k, draws)
+
+    world, built = small_world(released_share=0.5), service("uniform")
+    with pytest.raises(
+        EngineError, match=r"^arm uniform: user \d+, session \d+, step \d+, slot 0: got \d+, expected an eligible"
+    ):
+        run(world, replace(built, build=Stale), DAY)
+
+
+def test_a_recommender_that_raises_is_named():
+    class Failing(Uniform):
+        def recommend(self, requests, k, draws):
+            raise KeyError("weights")
+
+    world, built = small_world(), service("uniform")
+    with pytest.raises(EngineError, match=r"arm uniform: recommend failed on a batch of \d+ .* KeyError: 'weights'"):
+        run(world, replace(built, build=Failing), DAY)
+
+
+def test_too_few_eligible_items_are_refused():
+    world, built = small_world(lifetime="6h"), service("uniform", release_every="6h")
+    with pytest.raises(EngineError, match="0 items are eligible at tick 21600000, expected at least the slate size 4"):
+        run(world, built, 3 * DAY)
