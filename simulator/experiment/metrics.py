@@ -73,7 +73,7 @@ class LogView:
 
     def every_user(self, value: float) -> Float64:
         """float64[n_users], the same value for each user."""
-        return np.full(self.n_users, value)
+        return np.full(self.n_users, value, dtype=np.float64)
 
     def active_on(self, day: int) -> Bool:
         """bool[n_users], who was served a slate on a day, counted from the start of the window (up to the horizon)."""

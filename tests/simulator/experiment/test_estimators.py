@@ -1,0 +1,239 @@
+"""The estimators against closed forms, slow second implementations and simulated truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp, isnan, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from recommenders.base import Float64
+from simulator.experiment.estimators import PerUser, compare, mean_estimate, ratio_of_means
+from simulator.experiment.results import Estimate
+from tests.simulator.experiment.strategies import count_metric, normals, seeds
+
+CONFIDENCE = 0.9
+sizes = st.integers(3, 60)
+
+
+def plain(values: Float64) -> PerUser:
+    return PerUser(values, np.ones(len(values)))
+
+
+def limits(estimate: Estimate) -> list[float]:
+    return [estimate.value, estimate.low, estimate.high]
+
+
+def infinitesimal_jackknife(statistic: Callable[[Float64], float], n: int) -> float:
+    """Standard error of a statistic of user weights: nudge one user's weight at a time and see how it moves."""
+    nudge, weight = 1e-6, np.ones(n)
+    influence = np.empty(n)
+    for i in range(n):
+        weight[i] = 1 + nudge
+        above = statistic(weight)
+        weight[i] = 1 - nudge
+        influence[i] = n * (above - statistic(weight)) / (2 * nudge)
+        weight[i] = 1
+    return sqrt(np.sum(influence**2) / (n * (n - 1)))
+
+
+def leave_one_out_jackknife(statistic: Callable[[Float64], float], n: int) -> float:
+    """Standard error of a statistic of user weights from the n samples that lack one user."""
+    values = np.array([statistic(1.0 - (np.arange(n) == i)) for i in range(n)])
+    return sqrt((n - 1) / n * np.sum((values - values.mean()) ** 2))
+
+
+def difference_of(treatment: PerUser, control: PerUser) -> Callable[[Float64], float]:
+    return lambda w: (
+        (w @ treatment.numerator) / (w @ treatment.denominator) - ((w @ control.numerator) / (w @ control.denominator))
+    )
+
+
+def lift_of(treatment: PerUser, control: PerUser) -> Callable[[Float64], float]:
+    return lambda w: (
+        (w @ treatment.numerator) / (w @ treatment.denominator) / ((w @ control.numerator) / (w @ control.denominator))
+        - 1
+    )
+
+
+def half_width(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / 2
+
+
+@given(seed=seeds, n=sizes)
+@settings(deadline=None, max_examples=40)
+def test_paired_difference_with_unit_denominators_is_the_paired_t_test(seed: int, n: int) -> None:
+    treatment, control = normals(seed, 2, n)
+    got = compare(plain(treatment), plain(control), CONFIDENCE).difference
+    interval = stats.ttest_rel(treatment, control).confidence_interval(CONFIDENCE)
+    expected = [treatment.mean() - control.mean(), interval.low, interval.high]
+    np.testing.assert_allclose(limits(got), expected, rtol=1e-9, atol=1e-12)
+
+
+@given(seed=seeds, n=sizes, spread=st.floats(0.1, 10))
+@settings(deadline=None, max_examples=40)
+def test_unpaired_difference_with_unit_denominators_is_welchs_t_test(seed: int, n: int, spread: float) -> None:
+    treatment, control = normals(seed, 2, n)
+    treatment = treatment * spread
+    got = compare(plain(treatment), plain(control), CONFIDENCE).difference
+    interval = stats.ttest_ind(treatment, control, equal_var=False).confidence_interval(CONFIDENCE)
+    np.testing.assert_allclose([got.unpaired_low, got.unpaired_high], [interval.low, interval.high], rtol=1e-9)
+
+
+@given(seed=seeds, n=sizes)
+@settings(deadline=None, max_examples=20)
+def test_level_with_unit_denominators_is_the_t_interval_of_a_mean(seed: int, n: int) -> None:
+    values = normals(seed, n)
+    interval = stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)
+    got = limits(mean_estimate(plain(values), CONFIDENCE))
+    np.testing.assert_allclose(got, [values.mean(), interval.low, interval.high], rtol=1e-9, atol=1e-12)
+
+
+@given(seed=seeds, n=st.integers(20, 60))
+@settings(deadline=None, max_examples=20)
+def test_intervals_of_ratios_are_the_infinitesimal_jackknifes(seed: int, n: int) -> None:
+    treatment, control = count_metric(seed, n, -0.2, world=1), count_metric(seed, n)
+    effect = compare(treatment, control, CONFIDENCE)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    for statistic, estimate in (
+        (difference_of(treatment, control), effect.difference),
+        (lift_of(treatment, control), effect.lift),
+        (lambda w: (w @ control.numerator) / (w @ control.denominator), mean_estimate(control, CONFIDENCE)),
+    ):
+        assert estimate.value == pytest.approx(statistic(np.ones(n)))
+        assert half_width(estimate) == pytest.approx(quantile * infinitesimal_jackknife(statistic, n), rel=1e-5)
+
+
+def test_interval_agrees_with_the_leave_one_out_jackknife_in_a_large_sample() -> None:
+    n = 400
+    treatment, control = count_metric(5, n, -0.2, world=1), count_metric(5, n)
+    effect = compare(treatment, control, CONFIDENCE)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    for statistic, estimate in (
+        (difference_of(treatment, control), effect.difference),
+        (lift_of(treatment, control), effect.lift),
+    ):
+        assert half_width(estimate) == pytest.approx(quantile * leave_one_out_jackknife(statistic, n), rel=0.03)
+
+
+@given(seed=seeds, n=st.integers(20, 60))
+@settings(deadline=None, max_examples=20)
+def test_unpaired_interval_has_the_sum_of_the_arms_variances(seed: int, n: int) -> None:
+    treatment, control = count_metric(seed, n, -0.2, world=1), count_metric(seed, n)
+    got = compare(treatment, control, CONFIDENCE).difference
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    errors = [half_width(mean_estimate(arm, CONFIDENCE)) / quantile for arm in (treatment, control)]
+    degrees = (n - 1) * (errors[0] ** 2 + errors[1] ** 2) ** 2 / (errors[0] ** 4 + errors[1] ** 4)
+    expected = stats.t.ppf((1 + CONFIDENCE) / 2, degrees) * sqrt(errors[0] ** 2 + errors[1] ** 2)
+    assert (got.unpaired_high - got.unpaired_low) / 2 == pytest.approx(expected)
+
+
+@given(seed=seeds, n=st.integers(5, 40), data=st.data())
+@settings(deadline=None, max_examples=20)
+def test_order_of_users_does_not_matter(seed: int, n: int, data: st.DataObject) -> None:
+    order = np.array(data.draw(st.permutations(range(n))))
+    arms = [count_metric(seed, n, -0.2, world=1), count_metric(seed, n)]
+    shuffled = [PerUser(arm.numerator[order], arm.denominator[order]) for arm in arms]
+    before, after = compare(arms[0], arms[1], CONFIDENCE), compare(shuffled[0], shuffled[1], CONFIDENCE)
+    for estimate, other in ((before.difference, after.difference), (before.lift, after.lift)):
+        np.testing.assert_allclose(
+            [*limits(estimate), estimate.unpaired_low, estimate.unpaired_high],
+            [*limits(other), other.unpaired_low, other.unpaired_high],
+            rtol=1e-9,
+            atol=1e-12,
+        )
+
+
+@given(seed=seeds, n=st.integers(2, 200))
+@settings(deadline=None, max_examples=50)
+def test_identical_arms_differ_by_exactly_zero(seed: int, n: int) -> None:
+    arm = count_metric(seed, n)
+    arm.numerator[0] += 1  # a level above 0, so that there is a lift
+    effect = compare(arm, PerUser(arm.numerator.copy(), arm.denominator.copy()), CONFIDENCE)
+    share = arm.numerator / arm.denominator
+    for estimate in (effect.difference, effect.lift, ratio_of_means(share, share.copy(), CONFIDENCE)):
+        assert limits(estimate) == [0.0, 0.0, 0.0]
+        assert estimate.n == n
+        assert estimate.note == ""
+
+
+def test_responsiveness_is_the_ratio_of_means_also_where_a_base_is_zero() -> None:
+    got = ratio_of_means(np.array([0.0, 0.1, 0.2]), np.array([0.0, 0.4, 0.2]), CONFIDENCE)
+    assert got.value == pytest.approx(-0.5)
+    assert got.low < -0.5 < got.high
+
+
+def test_a_treatment_that_falls_to_nothing_is_minus_one_hundred_percent() -> None:
+    got = ratio_of_means(np.zeros(4), np.array([0.1, 0.4, 0.2, 0.0]), CONFIDENCE)
+    assert limits(got) == [-1.0, -1.0, -1.0]
+
+
+def test_values_without_spread_have_an_interval_without_width() -> None:
+    assert limits(mean_estimate(plain(np.full(5, 0.25)), CONFIDENCE)) == [0.25, 0.25, 0.25]
+    assert limits(compare(plain(np.full(5, 0.5)), plain(np.full(5, 0.25)), CONFIDENCE).lift) == [1.0, 1.0, 1.0]
+
+
+DEGENERATE = {
+    "no users": (PerUser(np.array([]), np.array([])), "at least 2 users or runs, got 0"),
+    "one user": (plain(np.array([1.0])), "at least 2 users or runs, got 1"),
+    "no occasions": (PerUser(np.zeros(3), np.zeros(3), "nobody came"), "nobody came"),
+    "not a number": (plain(np.array([1.0, np.nan])), "not finite"),
+    "infinite": (PerUser(np.ones(2), np.array([1.0, np.inf])), "not finite"),
+}
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_what_cannot_be_estimated_is_missing_with_a_note(case: str) -> None:
+    per_user, note = DEGENERATE[case]
+    good = plain(np.arange(1.0, 1 + len(per_user.numerator)))
+    effects = [compare(per_user, good, CONFIDENCE), compare(good, per_user, CONFIDENCE)]
+    for estimate in (mean_estimate(per_user, CONFIDENCE), *(e for d in effects for e in (d.difference, d.lift))):
+        assert all(isnan(number) for number in limits(estimate))
+        assert isnan(estimate.unpaired_low)
+        assert note in estimate.note
+        assert estimate.n == len(per_user.numerator)
+
+
+@pytest.mark.parametrize("control", [np.array([0.0, 0.0]), np.array([1.0, -1.0]), np.array([-1.0, -2.0])])
+def test_there_is_no_lift_over_a_level_not_above_zero(control: Float64) -> None:
+    effect = compare(plain(np.array([1.0, 2.0])), plain(control), CONFIDENCE)
+    assert isnan(effect.lift.value)
+    assert "not above 0" in effect.lift.note
+    assert effect.difference.value == pytest.approx(1.5 - control.mean())
+
+
+def test_arms_of_different_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 2 users, expected 3"):
+        compare(plain(np.ones(2)), plain(np.ones(3)), CONFIDENCE)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """Coverage of a true lift of exp(-0.2) - 1, over 1,000 worlds of 200 users, at 90%.
+
+    The count of covering intervals is binomial with sd 0.0095 if coverage is exact; the bounds lie 4 of them to each
+    side, a false-alarm rate of 6e-5. Unpaired intervals must cover more often than they say, since the arms correlate.
+    """
+    n_users, n_worlds, truth = 200, 1_000, exp(-0.2) - 1
+    paired = unpaired = 0
+    for world in range(n_worlds):
+        lift = _simulated_lift(world, n_users)
+        paired += lift.low <= truth <= lift.high
+        unpaired += lift.unpaired_low <= truth <= lift.unpaired_high
+    assert abs(paired / n_worlds - CONFIDENCE) < 4 * 0.0095
+    assert unpaired / n_worlds > CONFIDENCE + 4 * 0.0095
+
+
+def _simulated_lift(world: int, n_users: int) -> Estimate:
+    """A paired experiment whose true lift is exp(-0.2) - 1: expected events are proportional to impressions."""
+    draws = normals(1_000 + world, 6, n_users)
+    impressions = [np.exp(3 + 0.6 * draws[0] + 0.2 * draws[i]) for i in (1, 2)]
+    rate = np.exp(-2.5 + 0.5 * draws[3])
+    arms = [
+        PerUser(seen * rate * exp(shift) * (1 + 0.2 * noise), seen)
+        for seen, shift, noise in zip(impressions, (-0.2, 0.0), draws[4:], strict=True)
+    ]
+    return compare(arms[0], arms[1], CONFIDENCE).lift
