@@ -16,15 +16,12 @@ from recommenders.base import Progress, Recommender
 from simulator.draws import Purpose
 from simulator.engine.collector import Collector
 from simulator.engine.log import EventLog
-from simulator.engine.pool import Stopwatch, UserPool
+from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
 from simulator.engine.serving import EngineError
 from simulator.engine.snapshot import Deployment, Snapshot
 from simulator.scenario import schema
 from simulator.world.behaviour import Behaviour
 from simulator.world.world import World
-
-Heartbeat = Callable[[float, int], None]
-"""Called as `heartbeat(tick, n_requests)` after each batch of requests."""
 
 _Process = Generator[simpy.Event, None, None]
 

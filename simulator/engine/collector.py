@@ -22,7 +22,7 @@ class Served:
         feedback: uint8[n, k].
         dwell_seconds: float32[n, k].
         done_tick: int64[n, k], when each slot was done with.
-        propensity: float64[n, k] or None.
+        propensity: float64[n, k], or None for a deterministic policy.
     """
 
     tick: Int64
@@ -35,29 +35,6 @@ class Served:
     dwell_seconds: Float32
     done_tick: Int64
     propensity: Float64 | None
-
-    def rows(self) -> EventLog:
-        """One row an impression, in the order of the requests."""
-        n, k = self.item.shape
-        examined = (self.feedback & np.uint8(Feedback.EXAMINED)) > 0
-        propensity = np.full((n, k), np.nan) if self.propensity is None else self.propensity
-
-        def each(column: Int32 | Int64 | Float32) -> Int32 | Int64 | Float32:
-            return np.repeat(column, k)
-
-        return EventLog(
-            tick=each(self.tick),
-            user=each(self.user),
-            session=each(self.session),
-            step=each(self.step),
-            slot=np.tile(np.arange(k, dtype=np.int32), n),
-            item=self.item.reshape(-1),
-            feedback=self.feedback.reshape(-1),
-            dwell_seconds=self.dwell_seconds.reshape(-1),
-            feedback_tick=np.where(examined, self.done_tick, -1).reshape(-1),
-            propensity=propensity.astype(np.float32).reshape(-1),
-            satisfaction=each(self.satisfaction),
-        )
 
 
 @dataclass
@@ -74,8 +51,30 @@ class Collector:
         """All rows so far, in order of (tick, user, slot)."""
         if not self.batches:
             return EventLog.empty()
-        log = EventLog.concatenate([batch.rows() for batch in self.batches])
-        k = self.batches[0].item.shape[1]
-        first = slice(None, None, k)
-        order = np.lexsort((log.user[first], log.tick[first]))
-        return log.take((order[:, None] * k + np.arange(k)).reshape(-1))
+        b = self.batches
+        tick, user = np.concatenate([s.tick for s in b]), np.concatenate([s.user for s in b])
+        # Requests are sorted, not impressions: a user has one request at a tick, and its slots stay together.
+        order = np.lexsort((user, tick))
+        k = b[0].item.shape[1]
+        feedback = np.concatenate([s.feedback for s in b])[order]
+        done_tick = np.concatenate([s.done_tick for s in b])[order]
+        done_tick[(feedback & np.uint8(Feedback.EXAMINED)) == 0] = -1
+        return EventLog(
+            tick=np.repeat(tick[order], k),
+            user=np.repeat(user[order], k),
+            session=np.repeat(np.concatenate([s.session for s in b])[order], k),
+            step=np.repeat(np.concatenate([s.step for s in b])[order], k),
+            slot=np.tile(np.arange(k, dtype=np.int32), len(order)),
+            item=np.concatenate([s.item for s in b])[order].reshape(-1),
+            feedback=feedback.reshape(-1),
+            dwell_seconds=np.concatenate([s.dwell_seconds for s in b])[order].reshape(-1),
+            feedback_tick=done_tick.reshape(-1),
+            propensity=np.concatenate([_propensity(s) for s in b])[order].reshape(-1),
+            satisfaction=np.repeat(np.concatenate([s.satisfaction for s in b])[order], k),
+        )
+
+
+def _propensity(served: Served) -> Float32:
+    if served.propensity is None:
+        return np.full(served.item.shape, np.nan, np.float32)
+    return served.propensity.astype(np.float32)

@@ -11,6 +11,7 @@ from recommenders.base import PADDING, Feedback, Float32, Int32, Int64, UInt8
 from simulator.world.state import NEVER
 
 Rows = npt.NDArray[np.intp]
+AnyColumn = npt.NDArray[np.generic]
 
 _SPARE = 64
 """Columns beyond the window, for feedback that is on its way."""
@@ -121,7 +122,7 @@ class History:
         nth = (np.cumsum(looked, axis=1) - 1)[row, slot]
         capacity = self.item.shape[1]
         cell = users[row] * capacity + (self.count[users][row] + nth) % capacity
-        for name, column in zip(_COLUMNS, (item, feedback, dwell_seconds, done), strict=True):
+        for name, column in _named(item, feedback, dwell_seconds, done):
             getattr(self, name).reshape(-1)[cell] = column[row, slot]
         self.count[users] += added
 
@@ -141,6 +142,10 @@ class History:
         for name in _COLUMNS:
             getattr(larger, name)[row, event % capacity] = getattr(self, name)[row, event % old]
             setattr(self, name, getattr(larger, name))
+
+
+def _named(item: Int32, feedback: UInt8, dwell_seconds: Float32, done: Int64) -> list[tuple[str, AnyColumn]]:
+    return [("item", item), ("feedback", feedback), ("dwell_seconds", dwell_seconds), ("tick", done)]
 
 
 _COLUMNS = ("item", "feedback", "dwell_seconds", "tick")

@@ -25,6 +25,9 @@ from simulator.world.world import World
 
 Rows = npt.NDArray[np.intp]
 
+Heartbeat = Callable[[float, int], None]
+"""Called as `heartbeat(tick, n_requests)` after each batch of requests."""
+
 
 @dataclass
 class Stopwatch:
@@ -67,7 +70,7 @@ class UserPool:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def run_until(
-        self, tick: int, recommender: Recommender, eligible: Bool, heartbeat: Callable[[int], None] | None = None
+        self, tick: int, recommender: Recommender, eligible: Bool, heartbeat: Heartbeat | None = None
     ) -> None:
         """Serve every request that is due before `tick`.
 
@@ -75,7 +78,7 @@ class UserPool:
             tick: the next global event.
             recommender: what serves until then.
             eligible: bool[n_items], what may be shown until then.
-            heartbeat: called after each batch with the number of requests served in it.
+            heartbeat: told of progress after each batch.
         """
         due = np.flatnonzero(self.state.wake_tick < tick)
         while len(due):
@@ -83,7 +86,7 @@ class UserPool:
                 batch = due[start : start + self.batch_users]
                 self._serve(batch, recommender, eligible)
                 if heartbeat is not None:
-                    heartbeat(len(batch))
+                    heartbeat(float(self.state.wake_tick[batch].clip(max=tick).mean()), len(batch))
             due = due[self.state.wake_tick[due] < tick]
 
     def _serve(self, users: Rows, recommender: Recommender, eligible: Bool) -> None:

@@ -24,7 +24,7 @@ def creator_appeal(world: World, user: npt.NDArray[np.intp], creator: Int32) -> 
     """
     settings = world.settings.population
     affinity, averse, aversion, _ = world.draws.uniform(Purpose.USER_CREATOR, user, creator)
-    appeal = settings.creator_affinity_sd * ndtri(affinity)
+    appeal: Float64 = settings.creator_affinity_sd * ndtri(affinity)
     pairs = np.nonzero(averse < settings.creator_aversion_probability)
     appeal[pairs] += settings.creator_aversion * np.log(aversion[pairs])
     return appeal

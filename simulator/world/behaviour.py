@@ -129,7 +129,8 @@ def _examined_slots(world: World, state: UserState, users: Rows, k: int) -> Int3
     with np.errstate(divide="ignore"):
         persistent = 1.0 + np.floor(np.log(uniform) / np.log(patience))
     left = np.ceil(state.budget[users].astype(np.float64))
-    return np.clip(np.minimum(persistent, left), 1.0, k).astype(np.int32)
+    n_examined: Int32 = np.clip(np.minimum(persistent, left), 1.0, k).astype(np.int32)
+    return n_examined
 
 
 def _react(
@@ -198,7 +199,7 @@ def item_appeal(world: World, state: UserState, user: Rows, item: Int32) -> Floa
     features = world.catalogue.features
     topic = features.topic[item]
     cell = user * features.n_topics + topic
-    taste = state.taste.reshape(-1)[cell].astype(np.float64) - state.satiation.reshape(-1)[cell]
+    taste: Float64 = state.taste.reshape(-1)[cell].astype(np.float64) - state.satiation.reshape(-1)[cell]
     return taste + creator_appeal(world, user, features.creator[item]) + world.catalogue.quality[item]
 
 
@@ -213,5 +214,5 @@ def _dwell_seconds(
     log_dwell = np.where(
         skips, np.log(b.skip_dwell_median_seconds) + b.skip_dwell_sigma * z, np.log(duration) + log_share
     )
-    dwell = np.exp(log_dwell)
+    dwell: Float64 = np.exp(log_dwell)
     return np.where(skips, np.minimum(dwell, duration), dwell)

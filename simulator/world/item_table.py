@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ UNKNOWN_TOPIC = "unknown"
 OTHER_TOPIC = "other"
 _SHIPPED_TABLES = {"kuairand_videos": "kuairand_videos.csv.gz"}
 _MAX_FAULTS = 20
+_MAX_SHOWN = 60
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -159,8 +161,6 @@ def _read_cells(table: schema.ItemTable, directory: Path) -> _Cells:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CatalogueError(f"{file}: got {reason!r}, expected a readable CSV, CSV.gz or Parquet file") from error
-    if not data.strip():
-        raise CatalogueError(f"{file}: got an empty file, expected a table with a header and at least one item")
     read = _parquet_cells if data.startswith(b"PAR1") else _csv_cells
     return read(data, file, table)
 
@@ -183,6 +183,8 @@ def _csv_cells(data: bytes, file: str, table: schema.ItemTable) -> _Cells:
         row = data.count(b"\n", 0, error.start) + 1
         got = f"byte 0x{data[error.start]:02x} that is not UTF-8"
         raise CatalogueError(f"{file}:{row}: got {got}, expected a CSV table in UTF-8") from error
+    if not text.strip():
+        raise CatalogueError(f"{file}: got an empty file, expected a table with a header and at least one item")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     faults = _Faults(file)
     rows: list[list[str]] = []
@@ -249,7 +251,7 @@ def _find_columns(header: list[str], file: str, table: schema.ItemTable) -> dict
             continue
         close = get_close_matches(name, header, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        faults.add(f"1: {name}", f"no such column{hint}", f"one of: {', '.join(header)}")
+        faults.add(f"1: {name}", f"no such column{hint}", f"one of: {shorten(', '.join(header), 300)}")
     faults.raise_if_any()
     return {name: header.index(name) for name in wanted}
 
@@ -265,7 +267,9 @@ def _check_unique(cells: _Cells, name: str, faults: _Faults) -> None:
     first: dict[str, int] = {}
     for row, cell in cells.of(name):
         if cell and first.setdefault(cell, row) != row:
-            faults.add(f"{row}: {name}", f"{cell!r} again, as in row {first[cell]}", "a different id in every row")
+            faults.add(
+                f"{row}: {name}", f"{_shown(cell)} again, as in row {first[cell]}", "a different id in every row"
+            )
 
 
 def _parsed(cells: _Cells, name: str, parse: Callable[[str], float], expected: str, faults: _Faults) -> list[float]:
@@ -274,8 +278,13 @@ def _parsed(cells: _Cells, name: str, parse: Callable[[str], float], expected: s
         try:
             values.append(parse(cell))
         except ValueError:
-            faults.add(f"{row}: {name}", repr(cell) if cell else "an empty cell", expected)
+            faults.add(f"{row}: {name}", _shown(cell), expected)
     return values
+
+
+def _shown(cell: str) -> str:
+    """A cell as messages show it: quoted, and of a bearable length."""
+    return repr(cell if len(cell) <= _MAX_SHOWN else cell[:_MAX_SHOWN] + "...") if cell else "an empty cell"
 
 
 def _duration_or_nan(cell: str) -> float:

@@ -1,0 +1,264 @@
+"""A scenario's experiment from end to end: one warm-up, then each arm in its own copy of the world, then the estimates.
+
+Arms are independent of each other once the warm-up is over, so they may run one after the other or at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from recommenders.base import Recommender, State
+from simulator.draws import Purpose
+from simulator.engine.clock import Service, simulate
+from simulator.engine.log import EventLog
+from simulator.engine.snapshot import Snapshot, deploy, genesis
+from simulator.experiment.abtest import ABAnalysis, analyse
+from simulator.experiment.counterfactual import Branches, run_counterfactual, world_of_runs
+from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
+from simulator.experiment.responsiveness import responsiveness, similarity
+from simulator.experiment.results import Responsiveness, Results, TrajectoryPair
+from simulator.experiment.verdicts import judge
+from simulator.scenario.durations import TICKS_PER_DAY
+from simulator.scenario.schema import Scenario
+from simulator.scenario.thresholds import parse_threshold
+from simulator.world.behaviour import UtilityBehaviour
+from simulator.world.world import World, build_world
+
+Build = Callable[[], Recommender]
+
+Watch = Callable[[str, float, float, int], None]
+"""Called as `watch(stage, done, total, impressions)`: progress of a stage in its own unit, impressions since last told."""
+
+_EMPTY = EventLog.empty()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all arms of a scenario share.
+
+    Attributes:
+        scenario: the settings.
+        world: built from them.
+        start: the world when the warm-up ends and the arms part.
+    """
+
+    scenario: Scenario
+    world: World
+    start: Snapshot
+
+
+@dataclass(frozen=True)
+class ArmOutcome:
+    """What one arm gave.
+
+    Attributes:
+        name: the arm.
+        log: its A/B test, without the warm-up; empty without one.
+        branches: its counterfactual runs; None without them.
+        seconds: wall-clock seconds by stage.
+    """
+
+    name: str
+    log: EventLog
+    branches: Branches | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def horizon(scenario: Scenario) -> int:
+    """Ticks from the beginning of the world to the end of the A/B test."""
+    return scenario.warm_up + (scenario.ab_test.duration if scenario.ab_test else 0)
+
+
+def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[str, Build], watch: Watch) -> Study:
+    """Build the world and let the logging policy serve through the warm-up.
+
+    Args:
+        scenario: the settings.
+        directory: what relative paths of tables start from.
+        policy: builds the logging policy.
+        arms: arm -> how to build its recommender; their longest window decides how much history is kept.
+        watch: told of progress.
+
+    Raises:
+        CatalogueError: the table of items cannot be used.
+        EngineError: the logging policy broke its contract.
+    """
+    world = build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
+    behaviour = UtilityBehaviour()
+    length = max(build().traits.history_length for build in (policy, *arms.values()))
+    model = _fit(policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch, "logging policy")
+    platform = scenario.platform.model_copy(update={"retrain_every": None})
+    service = Service("logging_policy", policy, platform)
+    trajectory = simulate(
+        world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
+        heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
+    )  # fmt: skip
+    return Study(scenario, world, trajectory.end)
+
+
+def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
+    """Train one arm on the warm-up's log and run what the scenario asks of it.
+
+    Raises:
+        EngineError: the recommender broke its contract.
+        RecommenderError: it could not be trained.
+    """
+    scenario, world, start = study.scenario, study.world, study.start
+    platform = scenario.platform
+    seconds: dict[str, float] = {}
+    clock = perf_counter()
+    model = _fit(build, start.log, world, platform.ingestion_delay, start.tick, watch, "training")
+    seconds["training"] = perf_counter() - clock
+    service = Service(name, build, platform, retrain_from=start.tick)
+    log, branches = _EMPTY, None
+    if scenario.ab_test is not None:
+        clock = perf_counter()
+        until = start.tick + scenario.ab_test.duration
+        log = simulate(
+            world, UtilityBehaviour(), service, deploy(start, model), until,
+            heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
+            training=lambda done, total: watch("retraining", done, total, 0),
+        ).log  # fmt: skip
+        seconds["A/B test"] = perf_counter() - clock
+    if scenario.counterfactual is not None:
+        clock = perf_counter()
+        settings = scenario.counterfactual
+        until = start.tick + settings.k * settings.request_every
+        branches = run_counterfactual(
+            world_of_runs(world, settings.runs), service, model, settings, start_tick=start.tick,
+            heartbeat=_heartbeat(watch, "counterfactual", start.tick, until, platform.slate_size),
+        )  # fmt: skip
+        seconds["counterfactual"] = perf_counter() - clock
+    return ArmOutcome(name, log, branches, seconds)
+
+
+def _fit(build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch, stage: str) -> State:
+    recommender = build()
+    seed = world.draws.integer_seed(Purpose.FIT, 0)
+    recommender.fit(
+        log.interactions(tick - delay + 1),
+        world.catalogue.features,
+        seed=seed,
+        progress=lambda done, total: watch(stage, done, total, 0),
+    )
+    return recommender.state_dict()
+
+
+def _heartbeat(watch: Watch, stage: str, start: int, until: int, slate_size: int) -> Callable[[float, int], None]:
+    def beat(tick: float, n_requests: int) -> None:
+        watch(stage, (tick - start) / TICKS_PER_DAY, (until - start) / TICKS_PER_DAY, n_requests * slate_size)
+
+    return beat
+
+
+def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results:
+    """All estimates of a scenario; the answer's sentence is left to the report.
+
+    Args:
+        study: what the arms share.
+        name: of the scenario.
+        outcomes: one for each arm, in the scenario's order.
+    """
+    scenario = study.scenario
+    responses = _responses(study, outcomes)
+    analysis = _ab_test(study, outcomes)
+    ab_ticks = scenario.ab_test.duration if scenario.ab_test else 0
+    counterfactual = scenario.counterfactual
+    results = Results(
+        scenario=name,
+        question=scenario.question,
+        expected=scenario.expected,
+        control=scenario.control,
+        arms=tuple(o.name for o in outcomes),
+        confidence=scenario.confidence,
+        users=study.world.population.n_users if scenario.ab_test else 0,
+        runs=counterfactual.runs if counterfactual else 0,
+        base_action=" + ".join(counterfactual.base) if counterfactual else "",
+        other_action=" + ".join(counterfactual.action) if counterfactual else "",
+        ab_days=ab_ticks / TICKS_PER_DAY,
+        answer="",
+        responsiveness=responses,
+        pairs=_pairs(study, outcomes),
+    )
+    if analysis is not None:
+        results = replace(
+            results,
+            metrics=analysis.metrics,
+            levels=analysis.levels,
+            comparisons=analysis.comparisons,
+            series=analysis.series,
+        )
+    thresholds = [parse_threshold(text) for text in scenario.thresholds]
+    verdicts = judge(
+        thresholds,
+        responsiveness=results.responsiveness,
+        comparisons=results.comparisons,
+        levels=results.levels,
+    )
+    return replace(results, verdicts=verdicts)
+
+
+def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[Responsiveness, ...]:
+    items = study.world.catalogue.features
+    found: list[Responsiveness] = []
+    for o in outcomes:
+        if o.branches is not None:
+            b = o.branches
+            found += responsiveness(
+                o.name, b.base.next_slates, b.action.next_slates, b.focus_item, items,
+                confidence=study.scenario.confidence,
+            )  # fmt: skip
+    return tuple(found)
+
+
+def _ab_test(study: Study, outcomes: Sequence[ArmOutcome]) -> ABAnalysis | None:
+    scenario = study.scenario
+    if scenario.ab_test is None:
+        return None
+    return analyse(
+        {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes},
+        scenario.control,
+        scenario.metrics,
+        study.world.catalogue.features,
+        n_users=study.world.population.n_users,
+        start_tick=study.start.tick,
+        end_tick=study.start.tick + scenario.ab_test.duration,
+        confidence=scenario.confidence,
+    )
+
+
+def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair, ...]:
+    """The trajectories that the report shows side by side: each responding arm's notable runs, one user a treatment."""
+    items, scenario = study.world.catalogue.features, study.scenario
+    pairs: list[TrajectoryPair] = []
+    for o in outcomes:
+        if o.branches is None or scenario.counterfactual is None:
+            continue
+        b = o.branches
+        users = np.arange(scenario.counterfactual.runs, dtype=np.int32)
+        base, action = (similarity(x.next_slates, b.focus_item, items).creator for x in (b.base, b.action))
+        if (base == action).all():
+            continue
+        pairs += [
+            counterfactual_pair(
+                o.name, notable.row, prefix=b.prefix, base=b.base.log, action=b.action.log,
+                base_label=" + ".join(scenario.counterfactual.base),
+                action_label=" + ".join(scenario.counterfactual.action),
+                focus_item=int(b.focus_item[notable.row]), items=items, why=notable.why,
+            )
+            for notable in notable_runs(users, base, action)
+        ]  # fmt: skip
+    if scenario.ab_test is not None:
+        logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}
+        for arm in logs:
+            if arm != scenario.control:
+                pair = ab_test_pair(
+                    scenario.control, logs[scenario.control], arm, logs[arm], items, start_tick=study.start.tick
+                )
+                pairs += [] if pair is None else [pair]
+    return tuple(pairs)

@@ -1,0 +1,119 @@
+"""Users who do random or dictated things: the prefix and the branching point of a counterfactual trajectory.
+
+Source: Wang et al. 2023 (arXiv 2308.12256), section 4: a simulated user consumes items along a random behaviour
+trajectory; the paper leaves the behaviour's distribution open, so it is a setting of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recommenders.base import Feedback, Float32, Int32, Int64, UInt8
+from simulator.draws import Purpose
+from simulator.scenario import schema
+from simulator.world.behaviour import Behaviour, Responses
+from simulator.world.state import UserState, new_state
+from simulator.world.world import World
+
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class RandomBehaviour:
+    """At each request a user consumes one item of the slate, drawn uniformly, and reacts at random.
+
+    All users come at `start_tick` and then once every `settings.request_every`.
+    """
+
+    settings: schema.Counterfactual
+    start_tick: int
+
+    def begin(self, world: World) -> UserState:
+        """All users, due at `start_tick`."""
+        state = new_state(world.population.taste)
+        state.wake_tick[:] = self.start_tick
+        return state
+
+    def respond(self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32) -> Responses:
+        """One random slot consumed, with a random reaction."""
+        s = self.settings
+        n, k = item.shape
+        where, kind, like, dislike = world.draws.uniform(
+            Purpose.RANDOM_BEHAVIOUR, users, state.session[users], state.step[users]
+        )
+        flags = (
+            np.where(kind < s.long_dwell_probability, Feedback.LONG_DWELL, 0)
+            | np.where(kind >= 1.0 - s.skip_probability, Feedback.SKIP, 0)
+            | np.where(like < s.like_probability, Feedback.LIKE, 0)
+            | np.where(dislike < s.dislike_probability, Feedback.DISLIKE, 0)
+        ).astype(np.uint8)
+        return consume(world, item, (where * k).astype(np.intp), flags)
+
+    def advance(
+        self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
+    ) -> None:
+        """Nothing changes but the clock."""
+        state.step[users] += 1
+        state.wake_tick[users] = tick + self.settings.request_every
+
+
+@dataclass(frozen=True)
+class ForcedAction:
+    """Another behaviour, but at one step every user takes a given action on the item consumed.
+
+    Attributes:
+        behaviour: what happens otherwise; must consume one item a request.
+        step: the step of the session at which the action is forced.
+        action: what is done.
+    """
+
+    behaviour: Behaviour
+    step: int
+    action: tuple[schema.Action, ...]
+
+    def begin(self, world: World) -> UserState:
+        """As the other behaviour."""
+        return self.behaviour.begin(world)
+
+    def respond(self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32) -> Responses:
+        """As the other behaviour, with the forced action in its place."""
+        responses = self.behaviour.respond(world, state, users, tick, item)
+        slot = responses.feedback.argmax(axis=1)
+        flags = responses.feedback.max(axis=1)
+        forced = np.uint8(sum(Feedback[name.upper()] for name in self.action))
+        return consume(world, item, slot, np.where(state.step[users] == self.step, forced, flags).astype(np.uint8))
+
+    def advance(
+        self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
+    ) -> None:
+        """As the other behaviour."""
+        self.behaviour.advance(world, state, users, tick, item, responses)
+
+
+def consume(world: World, item: Int32, slot: Rows, flags: UInt8) -> Responses:
+    """Responses of users who look at one slot only.
+
+    Args:
+        world: gives durations.
+        item: int32[n, k].
+        slot: intp[n], what is looked at.
+        flags: uint8[n], what is done there, beside looking.
+    """
+    n, k = item.shape
+    row = np.arange(n)
+    feedback = np.zeros((n, k), np.uint8)
+    dwell = np.zeros((n, k), np.float32)
+    feedback[row, slot] = flags | np.uint8(Feedback.EXAMINED)
+    dwell[row, slot] = _plain_dwell(world, item[row, slot], flags)
+    return Responses(np.ones(n, np.int32), feedback, dwell, np.zeros((n, k), np.bool_))
+
+
+def _plain_dwell(world: World, item: Int32, flags: UInt8) -> Float32:
+    """A dwell that fits the flags: half as long again as a long dwell must be, a skip's median, or half a long dwell."""
+    behaviour = world.settings.behaviour
+    long = np.minimum(world.catalogue.features.duration_seconds[item], behaviour.long_dwell_seconds)
+    plain = np.where(flags & np.uint8(Feedback.SKIP), behaviour.skip_dwell_median_seconds, 0.5 * long)
+    return np.where(flags & np.uint8(Feedback.LONG_DWELL), 1.5 * long, plain).astype(np.float32)
