@@ -1,0 +1,95 @@
+"""A run's folder: read it with clear errors, and write its report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.experiment.results import Manifest, Results
+from simulator.report.html import render_html
+from simulator.report.serialize import ReportError, manifest_from_json, results_from_json
+
+RESULTS_FILE = "results.json"
+MANIFEST_FILE = "manifest.json"
+SCENARIO_FILE = "scenario.yaml"
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder holds it.
+
+    Attributes:
+        results: what it found.
+        manifest: how it was made.
+        scenario_yaml: the resolved scenario's text.
+    """
+
+    results: Results
+    manifest: Manifest
+    scenario_yaml: str
+
+
+def load_run(run_dir: str | Path) -> Run:
+    """Read a finished run.
+
+    Raises:
+        ReportError: no such folder, a file is missing or corrupt, or the run was interrupted.
+    """
+    run = _read_run(Path(run_dir))
+    if not run.manifest.complete:
+        raise _interrupted(Path(run_dir))
+    return run
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write `report.html` into a run's folder: whole or not at all.
+
+    The manifest need not say `complete` yet, since the report belongs to what a run writes before it says so.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        ReportError: no such folder, or a file is missing or corrupt.
+    """
+    folder = Path(run_dir)
+    run = _read_run(folder)
+    page = render_html(run.results, run.manifest, run.scenario_yaml)
+    report = folder / REPORT_FILE
+    temporary = folder / f"{REPORT_FILE}.{os.getpid()}.tmp"
+    try:
+        # A lone surrogate (YAML can spell one) has no UTF-8 form; a character reference shows as a replacement mark.
+        temporary.write_bytes(page.encode("utf-8", "xmlcharrefreplace"))
+        os.replace(temporary, report)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return report
+
+
+def _read_run(folder: Path) -> Run:
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: no such folder, expected the folder of a run")
+    manifest = manifest_from_json(_text(folder / MANIFEST_FILE), str(folder / MANIFEST_FILE))
+    if not manifest.complete and not (folder / RESULTS_FILE).exists():
+        raise _interrupted(folder)
+    results = results_from_json(_text(folder / RESULTS_FILE), str(folder / RESULTS_FILE))
+    return Run(results, manifest, _text(folder / SCENARIO_FILE))
+
+
+def _interrupted(folder: Path) -> ReportError:
+    return ReportError(
+        f"{folder}: the run was interrupted before it was complete ({MANIFEST_FILE}: complete is false); run it again"
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ReportError(f"{path}: missing, expected in the folder of a run") from None
+    except UnicodeDecodeError as error:
+        raise ReportError(f"{path}: not UTF-8 text at byte {error.start}, expected a text file") from None
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read: {error.strerror}") from None
