@@ -120,7 +120,7 @@ def read_items(table: schema.ItemTable, directory: Path) -> ItemRows:
     ids = _present(cells, names.item, faults)
     _check_unique(cells, names.item, faults)
     creators = _present(cells, names.creator, faults)
-    durations = _parsed(cells, names.duration, _duration_or_nan, "a number > 0, or an empty cell", faults)
+    durations = _parsed(cells, names.duration, _duration_or_nan, "a number from 1e-6 to 1e9, or an empty cell", faults)
     releases = None
     if names.release is not None:
         releases = _parsed(cells, names.release, _milliseconds, "an ISO date such as 2022-04-09", faults)
@@ -219,12 +219,12 @@ def _parquet_cells(data: bytes, file: str, table: schema.ItemTable) -> _Cells:
         parquet = pq.ParquetFile(pa.BufferReader(data))
         wanted = list(_find_columns(parquet.schema_arrow.names, file, table))
         content = parquet.read(columns=wanted)
-    except (pa.ArrowException, OSError) as error:
+        column = {name: _as_text(content.column(name), name, file, table.topic_separator) for name in wanted}
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise CatalogueError(f"{file}: got a damaged Parquet file ({reason}), expected a whole one") from error
     if content.num_rows == 0:
         raise CatalogueError(f"{file}: got a table without rows, expected at least one item")
-    column = {name: _as_text(content.column(name), name, file, table.topic_separator) for name in wanted}
     return _Cells(file, list(range(1, content.num_rows + 1)), column)
 
 
@@ -233,7 +233,7 @@ def _as_text(column: pa.ChunkedArray, name: str, file: str, separator: str) -> l
         return [separator.join(map(str, cell or ())) for cell in column.to_pylist()]
     try:
         return [(cell or "").strip() for cell in column.cast(pa.string()).to_pylist()]
-    except pa.ArrowException as error:
+    except pa.ArrowNotImplementedError as error:
         raise CatalogueError(f"{file}: {name}: got a column of {column.type}, expected text or numbers") from error
 
 
@@ -292,7 +292,7 @@ def _duration_or_nan(cell: str) -> float:
     if not cell:
         return math.nan
     value = float(cell)
-    if not 0 < value < math.inf:
+    if not 1e-6 <= value <= 1e9:
         raise ValueError(cell)
     return value
 

@@ -218,19 +218,26 @@ CSV_FAULTS = {
     " \n\n": "items.csv: got an empty file, expected a table with a header and at least one item",
     "item_id,creator_id,topics,duration_seconds\n": "items.csv: got a header and no rows, expected at least one item",
     GOOD + "1,b,y,5\n": "items.csv:3: item_id: got '1' again, as in row 2, expected a different id in every row",
-    GOOD + "2,b,y,-3\n": "items.csv:3: duration_seconds: got '-3', expected a number > 0, or an empty cell",
-    GOOD + "2,b,y,0\n": "items.csv:3: duration_seconds: got '0', expected a number > 0, or an empty cell",
-    GOOD + "2,b,y,nan\n": "items.csv:3: duration_seconds: got 'nan', expected a number > 0, or an empty cell",
-    GOOD + "2,b,y,1:30\n": "items.csv:3: duration_seconds: got '1:30', expected a number > 0, or an empty cell",
+    GOOD
+    + "2,b,y,-3\n": "items.csv:3: duration_seconds: got '-3', expected a number from 1e-6 to 1e9, or an empty cell",
+    GOOD + "2,b,y,0\n": "items.csv:3: duration_seconds: got '0', expected a number from 1e-6 to 1e9, or an empty cell",
+    GOOD
+    + "2,b,y,nan\n": "items.csv:3: duration_seconds: got 'nan', expected a number from 1e-6 to 1e9, or an empty cell",
+    GOOD + "2,b,y,1e300\n": (
+        "items.csv:3: duration_seconds: got '1e300', expected a number from 1e-6 to 1e9, or an empty cell"
+    ),
+    GOOD
+    + "2,b,y,1:30\n": "items.csv:3: duration_seconds: got '1:30', expected a number from 1e-6 to 1e9, or an empty cell",
     GOOD + ",b,y,3\n": "items.csv:3: item_id: got an empty cell, expected an id",
     GOOD + "2, ,y,3\n": "items.csv:3: creator_id: got an empty cell, expected an id",
     GOOD + "2,b,y\n": "items.csv:3: got 3 cells, expected 4 as in the header",
-    GOOD + "\n\n2,b,y,x\n": "items.csv:5: duration_seconds: got 'x', expected a number > 0, or an empty cell",
+    GOOD
+    + "\n\n2,b,y,x\n": "items.csv:5: duration_seconds: got 'x', expected a number from 1e-6 to 1e9, or an empty cell",
     GOOD + '2,"b\nb",y,3\n3,b,y,x\n': (
-        "items.csv:5: duration_seconds: got 'x', expected a number > 0, or an empty cell"
+        "items.csv:5: duration_seconds: got 'x', expected a number from 1e-6 to 1e9, or an empty cell"
     ),
     GOOD + f"2,b,y,{'x' * 100}\n": (
-        f"items.csv:3: duration_seconds: got '{'x' * 60}...', expected a number > 0, or an empty cell"
+        f"items.csv:3: duration_seconds: got '{'x' * 60}...', expected a number from 1e-6 to 1e9, or an empty cell"
     ),
     GOOD.replace("10", ""): "items.csv: duration_seconds: got no duration in any row, expected at least one",
     GOOD.replace("creator_id", "creator"): (
@@ -286,6 +293,8 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     assert "a.csv.gz: got a damaged or truncated gzip file" in message(tmp_path, "a.csv.gz", GOOD.encode())
     row = ("1", "a", ["x"], 1.0, date(2022, 4, 9))
     assert "a.parquet: got a damaged Parquet file" in message(tmp_path, "a.parquet", parquet_bytes([row])[:-9])
+    not_utf8 = parquet_bytes([("1", "aqua", ["x"], 1.0, date(2022, 4, 9))]).replace(b"aqua", b"\xffqua")
+    assert "a.parquet: got a damaged Parquet file" in message(tmp_path, "a.parquet", not_utf8)
     assert message(tmp_path, "a.csv", GOOD.encode() + b"2,b\xff,y,3\n") == (
         "a.csv:3: got byte 0xff that is not UTF-8, expected a CSV table in UTF-8"
     )
