@@ -1,0 +1,151 @@
+"""Find a recommender by name, build it from settings, list what there is.
+
+Three ways to name one: a built-in name (`popularity`), a name that an installed package offers by an entry point of the
+group `pushback.recommenders`, or `module:Class`. A recommender's class names its settings in the attribute
+`config_class` and is built as `Class(config)`; a class without that attribute takes no settings and is built as
+`Class()`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from recommenders.base import Config, Recommender, RecommenderError
+
+ENTRY_POINT_GROUP = "pushback.recommenders"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recommender that can be named in a scenario.
+
+    Attributes:
+        name: what the scenario writes.
+        target: `module:Class`.
+        summary: what it is, in a line.
+        provider: `pushback`, or the distribution that brings it.
+    """
+
+    name: str
+    target: str
+    summary: str
+    provider: str = "pushback"
+
+
+def _built_in(name: str, class_name: str, summary: str) -> Entry:
+    return Entry(name, f"recommenders.{name}:{class_name}", summary)
+
+
+# Named by text, so that a run of simple recommenders never imports torch.
+BUILT_IN: Mapping[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        _built_in("random", "Random", "Uniformly random eligible items, with exact propensities."),
+        _built_in("popularity", "Popularity", "Most long dwells and likes first; with a temperature, a random policy."),
+        _built_in("item_knn", "ItemKnn", "Items liked together with what the user liked (cosine, shrunk)."),
+        _built_in("gru4rec", "Gru4Rec", "Recurrent sequence model; dislikes as input, as label, or not at all."),
+        _built_in("linear_recurrent", "LinearRecurrent", "Light sequence model that trains in seconds; same choices."),
+        _built_in("oracle", "Oracle", "Knows the latent utilities, which no platform can see: a bound or a stand-in."),
+    )
+}
+
+
+def build(name: str, config: Mapping[str, Any] | None = None) -> Recommender:
+    """A recommender, not yet fitted.
+
+    Args:
+        name: a built-in name, an installed one, or `module:Class`.
+        config: its settings; None for the defaults.
+
+    Raises:
+        RecommenderError: the name is unknown, cannot be imported, or is not a recommender.
+        pydantic.ValidationError: the settings are wrong; locations are relative to the settings.
+
+    >>> build("popularity", {"smoothing": 2.0}).config
+    PopularityConfig(smoothing=2.0, temperature=0.0)
+    """
+    cls = _load(resolve(name))
+    settings = config_class(name).model_validate(dict(config or {}))
+    recommender = cls(settings) if hasattr(cls, "config_class") else cls()
+    missing = [part for part in _REQUIRED if not hasattr(recommender, part)]
+    if missing:
+        raise RecommenderError(f"recommender {name!r}: {cls.__qualname__} lacks {', '.join(missing)}")
+    return recommender  # type: ignore[no-any-return]
+
+
+def config_class(name: str) -> type[Config]:
+    """The type of a recommender's settings; `Config`, which takes none, where the class does not name one.
+
+    Raises:
+        RecommenderError: the name is unknown or cannot be imported, or its `config_class` is not a `Config`.
+    """
+    found = getattr(_load(resolve(name)), "config_class", Config)
+    if not (inspect.isclass(found) and issubclass(found, Config)):
+        raise RecommenderError(
+            f"recommender {name!r}: config_class: got {found!r}, expected a recommenders.base.Config"
+        )
+    return found
+
+
+def describe_all() -> list[Entry]:
+    """All recommenders with a name: the built-in ones, then those of other packages, by name."""
+    return [*BUILT_IN.values(), *(_described(point) for point in _installed().values())]
+
+
+def resolve(name: str) -> Entry:
+    """Where a name leads, without importing it; other packages are looked through for unknown bare names only.
+
+    Raises:
+        RecommenderError: no such name.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if ":" in name:
+        return Entry(name, name, "")
+    installed = _installed()
+    if name in installed:
+        return Entry(name, installed[name].value, "", _provider(installed[name]))
+    known = [*BUILT_IN, *installed]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise RecommenderError(f"recommender: got {name!r}, expected one of {', '.join(known)}, or module:Class{hint}")
+
+
+_REQUIRED = ("traits", "fit", "recommend", "state_dict", "load_state_dict")
+
+
+def _load(entry: Entry) -> type[Any]:
+    module_name, _, class_name = entry.target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RecommenderError(f"recommender {entry.name!r}: cannot import {entry.target!r}: {error}") from error
+    if not inspect.isclass(found):
+        raise RecommenderError(f"recommender {entry.name!r}: {entry.target!r}: got {found!r}, expected a class")
+    return found
+
+
+def _installed() -> dict[str, metadata.EntryPoint]:
+    """Entry points of other packages by name, in order of name; a built-in name cannot be taken over."""
+    points = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value))
+    return {point.name: point for point in reversed(points) if point.name not in BUILT_IN}
+
+
+def _described(point: metadata.EntryPoint) -> Entry:
+    """A listing must survive a plug-in that cannot be imported: its line then says so."""
+    entry = Entry(point.name, point.value, "", _provider(point))
+    try:
+        summary = (inspect.getdoc(_load(entry)) or "No description.").partition("\n")[0]
+    except RecommenderError as error:
+        summary = str(error)
+    return Entry(entry.name, entry.target, summary, entry.provider)
+
+
+def _provider(point: metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
