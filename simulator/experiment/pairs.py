@@ -13,6 +13,9 @@ from simulator.experiment.results import Impression, TrajectoryPair
 SHOWN = 20
 """Impressions shown of each part of a pair."""
 
+COMPARED = ("tick", "slot", "item", "feedback")
+"""Columns in which two worlds of one user may differ."""
+
 
 @dataclass(frozen=True)
 class NotableRun:
@@ -108,6 +111,7 @@ def ab_test_pair(
     """
     in_control, in_arm = _ByUser(control_log), _ByUser(arm_log)
     n_dislikes = np.bincount(control_log.user[_is_dislike(control_log, start_tick)])
+    n_dislikes[_lives_alike(in_control, in_arm, len(n_dislikes))] = 0
     for user in np.argsort(-n_dislikes, kind="stable")[: np.count_nonzero(n_dislikes)].tolist():
         parting = _part(in_control.rows(user), in_arm.rows(user), start_tick)
         if _n_common(parting.left, parting.right) == max(len(parting.left), len(parting.right)):
@@ -156,14 +160,27 @@ class _ByUser:
     """Finds one user's rows of a log without reading all of it each time."""
 
     def __init__(self, log: EventLog) -> None:
-        self._log = log
-        self._order = np.argsort(log.user, kind="stable")
-        self._user = log.user[self._order]
+        self.log = log
+        self.order = np.argsort(log.user, kind="stable")
+        self.user = log.user[self.order]
 
     def rows(self, user: int) -> EventLog:
         """One user's rows in order of (tick, slot)."""
-        first, last = np.searchsorted(self._user, [user, user + 1])
-        return self._log.take(self._order[first:last])
+        first, last = np.searchsorted(self.user, [user, user + 1])
+        return self.log.take(self.order[first:last])
+
+
+def _lives_alike(control: _ByUser, arm: _ByUser, n_users: int) -> Bool:
+    """bool[n_users], whose rows are the same in both logs; a loop over the users took two minutes on 5 M rows."""
+    sides = (control, arm)
+    n_rows = [np.bincount(side.user, minlength=n_users)[:n_users] for side in sides]
+    alike: Bool = n_rows[0] == n_rows[1]
+    chosen = [side.order[: np.searchsorted(side.user, n_users)] for side in sides]
+    left, right = (c[alike[side.log.user[c]]] for c, side in zip(chosen, sides, strict=True))
+    for name in COMPARED:
+        differs = getattr(control.log, name)[left] != getattr(arm.log, name)[right]
+        alike[control.log.user[left][differs]] = False
+    return alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +213,6 @@ def _n_common(left: EventLog, right: EventLog) -> int:
     """How many rows the two have in common before the first that differs."""
     n = min(len(left), len(right))
     differs = np.zeros(n, dtype=np.bool_)
-    for name in ("tick", "slot", "item", "feedback"):
+    for name in COMPARED:
         differs |= getattr(left, name)[:n] != getattr(right, name)[:n]
     return int(np.argmax(differs)) if differs.any() else n

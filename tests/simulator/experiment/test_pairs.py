@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recommenders.base import Feedback
 from simulator.engine.log import EventLog
 from simulator.experiment.pairs import SHOWN, ab_test_pair, counterfactual_pair, impressions, notable_runs
-from tests.simulator.experiment.strategies import HOUR, Row, items, log_of, logs
+from tests.simulator.experiment.strategies import HOUR, MAX_USERS, Row, items, log_of, logs, rows_of
 
 ITEMS = items()
 DISLIKE = int(Feedback.EXAMINED | Feedback.DISLIKE)
@@ -107,6 +107,28 @@ def test_ab_test_pair_shows_a_few_of_each() -> None:
     assert pair is not None
     assert len(pair.shared) == len(pair.left) == len(pair.right) == SHOWN
     assert pair.shared[-1].tick == (3 * SHOWN - 1) * HOUR
+
+
+@given(control=logs(n_days=2), treatment=logs(n_days=2), alike=st.sets(st.integers(0, MAX_USERS - 1)))
+@settings(deadline=None, max_examples=60)
+def test_ab_test_pair_picks_the_user_that_a_slow_search_finds(
+    control: EventLog, treatment: EventLog, alike: set[int]
+) -> None:
+    left = rows_of(control)
+    right = [r for r in rows_of(treatment) if r.user not in alike] + [r for r in left if r.user in alike]
+    n_dislikes = {}
+    for user in range(MAX_USERS):
+        disliked = [(r.tick, r.slot) for r in left if r.user == user and r.feedback & Feedback.DISLIKE]
+        lives = [
+            [(r.tick, r.slot, r.item, r.feedback) for r in rows if r.user == user and (r.tick, r.slot) >= disliked[0]]
+            for rows in (left, right)
+            if disliked
+        ]
+        if disliked and lives[0] != lives[1]:
+            n_dislikes[user] = len(disliked)
+    expected = min(n_dislikes, key=lambda user: (-n_dislikes[user], user), default=None)
+    pair = ab_test_pair("control", control, "ntr", log_of(right), ITEMS, start_tick=0)
+    assert (None if pair is None else pair.user) == expected
 
 
 @given(log=logs())
