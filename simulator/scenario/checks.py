@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from simulator.scenario.faults import Path, Sources, describe, format_path, one_of
+from simulator.scenario.faults import Path, Sources, describe, format_path, one_of, overlaps
 from simulator.scenario.schema import Scenario
 from simulator.scenario.shipped import find_table
 from simulator.scenario.thresholds import Threshold, parse_threshold
@@ -47,7 +47,8 @@ class Draft:
     Attributes:
         data: plain data, after presets and overrides.
         file: the scenario's file, from which tables are found.
-        sources: tells what is at fault already, and receives faults.
+        sources: receives the faults.
+        broken: where the schema found faults; those settings are left out.
         configs: the recommenders.
         metrics: names of all metrics.
     """
@@ -55,12 +56,13 @@ class Draft:
     data: dict[str, Any]
     file: FilePath
     sources: Sources
+    broken: Collection[Path]
     configs: ConfigLookup
     metrics: Collection[str]
 
     def get(self, *path: str | int) -> Any:
         """The value at a path, or its default; `_UNKNOWN` where it is at fault or not there."""
-        if self.sources.is_faulty(path):
+        if overlaps(path, self.broken):
             return _UNKNOWN
         try:
             return value_at(self.data, path)
@@ -75,11 +77,11 @@ class Draft:
             values = self._default(path)
         if not isinstance(values, list | tuple):
             return []
-        return [_UNKNOWN if self.sources.is_faulty((*path, i)) else value for i, value in enumerate(values)]
+        return [_UNKNOWN if overlaps((*path, i), self.broken) else value for i, value in enumerate(values)]
 
     def has(self, section: str) -> bool:
         """Whether an optional section is written, be it with faults."""
-        return self.data.get(section) is not None
+        return self.data.get(section) is not None or overlaps((section,), self.broken)
 
     def _default(self, path: Path) -> Any:
         if any(isinstance(part, int) for part in path):
@@ -119,7 +121,7 @@ def _check_recommenders(draft: Draft) -> None:
         model = _config_class(draft, (*path, "recommender"), name)
         if model is not None and config is not _UNKNOWN:
             validate(model, config, (*path, "config"), draft.sources)
-        elif model is not None and not draft.sources.is_faulty((*path, "config")):
+        elif model is not None and not overlaps((*path, "config"), draft.broken):
             _check_required(draft, model, path, name)
 
 
@@ -235,7 +237,7 @@ def _check_threshold(draft: Draft, path: Path, threshold: Threshold) -> None:
     arms = _arm_names(draft)
     section = "counterfactual" if threshold.estimand == "responsiveness" else "ab_test"
     reported = draft.entries("metrics")
-    known = [m for m in reported if isinstance(m, str)] or list(draft.metrics)
+    known = [m for m in reported if m in draft.metrics] or list(draft.metrics)
     if not draft.has(section):
         draft.sources.report(path, threshold.estimand, f"a section {section}, which makes that estimate")
     elif section == "ab_test" and _UNKNOWN not in reported and threshold.subject not in known:

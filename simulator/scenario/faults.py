@@ -13,6 +13,7 @@ Path = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,59}")
 _SHOWN_CHARACTERS = 60
+_LISTED_NAMES = 8
 
 
 @dataclass(frozen=True, order=True)
@@ -78,7 +79,7 @@ class Sources:
         """
         written = [p for p in (path, *also) if self._overridden_by(p) is not None]
         written += [p for p in (path, *also) if p in self.values]
-        self._paths.update((path, *also))
+        self._paths.update(p for p in (path, *also) if p)
         self._report_at(written[0] if written else path, path, got, expected, on_key=on_key)
 
     def report_at(self, position: Position | None, subject: str, got: str, expected: str) -> None:
@@ -91,9 +92,10 @@ class Sources:
         """Note a fault of an override itself, the `index`-th."""
         self._found.append(((1, index, 0), Fault(f"--set {shorten(text)}", subject, got, expected)))
 
-    def is_faulty(self, path: Path) -> bool:
-        """Whether a fault was noted at a path, above it or beneath it."""
-        return any(path[: len(p)] == p or p[: len(path)] == path for p in self._paths)
+    @property
+    def faulty_paths(self) -> frozenset[Path]:
+        """The paths at which faults were noted so far."""
+        return frozenset(self._paths)
 
     @property
     def faults(self) -> list[Fault]:
@@ -123,6 +125,11 @@ class Sources:
     def _overridden_by(self, path: Path) -> int | None:
         hits = [i for i, (target, _) in enumerate(self.overrides) if path[: len(target)] == target]
         return hits[-1] if hits else None
+
+
+def overlaps(path: Path, others: Collection[Path]) -> bool:
+    """Whether a path is one of the others, or lies above or beneath one."""
+    return any(path[: len(other)] == other or other[: len(path)] == path for other in others)
 
 
 def format_path(path: Path) -> str:
@@ -169,7 +176,9 @@ def one_of(names: Collection[str], got: object) -> str:
     "one of gru4rec, sasrec (did you mean 'gru4rec'?)"
     """
     if not names:
-        return "none, as there are none"
+        return "nothing, as there are none"
     choice = f"one of {', '.join(names)}" if len(names) > 1 else next(iter(names))
     close = difflib.get_close_matches(got[:100], names, n=1) if isinstance(got, str) else []
+    if close and len(names) > _LISTED_NAMES:
+        choice = f"one of {len(names)} names"
     return f"{choice} (did you mean {close[0]!r}?)" if close else choice

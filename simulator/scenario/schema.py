@@ -16,7 +16,7 @@ Duration = Annotated[
     int,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d|w)( \d+(\.\d+)?(ms|s|m|h|d|w))*$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w)\s*)+$"}),
 ]
 """A span of simulated time, in ticks (milliseconds); written as people write it: `15m`, `1h 30m`, `30d`."""
 

@@ -31,7 +31,8 @@ def find_scenario(name_or_path: str) -> Path:
     scenarios = shipped_scenarios()
     if name_or_path not in scenarios:
         raise LookupError(f"scenario: got {name_or_path!r}, expected a file or {one_of(list(scenarios), name_or_path)}")
-    return scenarios[name_or_path]
+    found, here = scenarios[name_or_path], Path.cwd()
+    return found.relative_to(here) if found.is_relative_to(here) else found
 
 
 def shipped_tables() -> dict[str, Path]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from simulator.scenario.faults import Path, Sources, describe, one_of
+from simulator.scenario.faults import Path, Sources, describe, one_of, overlaps
 
 Model = TypeVar("Model", bound=BaseModel)
 _NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
@@ -59,12 +59,13 @@ def _report(model: type[BaseModel], data: object, base: Path, detail: ErrorDetai
     kind = detail["type"]
     inner = _data_path(detail["loc"], data, missing=kind == "missing")
     path = (*base, *inner)
-    if sources.is_faulty(path):  # what the YAML reader or an earlier error has said
+    if overlaps(path, sources.faulty_paths):  # what the YAML reader or an earlier error has said
         return
     if kind == "extra_forbidden":
         parent = model_at(model, inner[:-1])
         keys = sorted(parent.model_fields) if parent else []
-        sources.report(path, "an unknown key", one_of(keys, inner[-1]), on_key=True)
+        expected = one_of(keys, inner[-1]) if keys else "no settings"
+        sources.report(path, "an unknown key", expected, on_key=True)
     elif kind == "missing":
         parent = model_at(model, inner[:-1])
         field = parent.model_fields.get(str(inner[-1])) if parent else None
@@ -125,6 +126,10 @@ def _as_clause(sentence: str) -> str:
     return text[:1].lower() + text[1:]
 
 
+def _number(limit: object) -> str:
+    return str(limit).removesuffix(".0")
+
+
 _EXPECTATIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "bool_type": lambda _: "true or false",
     "int_type": lambda _: "a whole number",
@@ -135,10 +140,10 @@ _EXPECTATIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "string_too_short": lambda c: "text that is not empty" if c["min_length"] == 1 else f"{c['min_length']} characters",
     "string_too_long": lambda c: f"at most {c['max_length']} characters",
     "string_pattern_mismatch": lambda c: f"text that matches {c['pattern']}",
-    "greater_than": lambda c: f"more than {c['gt']}",
-    "greater_than_equal": lambda c: f"{c['ge']} or more",
-    "less_than": lambda c: f"less than {c['lt']}",
-    "less_than_equal": lambda c: f"{c['le']} or less",
+    "greater_than": lambda c: f"more than {_number(c['gt'])}",
+    "greater_than_equal": lambda c: f"{_number(c['ge'])} or more",
+    "less_than": lambda c: f"less than {_number(c['lt'])}",
+    "less_than_equal": lambda c: f"{_number(c['le'])} or less",
     "tuple_type": lambda _: "a list",
     "list_type": lambda _: "a list",
     "too_short": lambda c: f"a list with at least {c['min_length']} entry",

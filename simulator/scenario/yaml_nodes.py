@@ -106,16 +106,19 @@ def _compose(text: str, lines: _Text, sources: Sources) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         index = mark.index if mark else 0
-        got, expected = f"broken YAML ({_problem(error)})", _remedy(text[index : index + 1], error)
+        got, expected = f"broken YAML ({_problem(error, lines)})", _remedy(text[index : index + 1], error)
     except (ValueError, OverflowError) as error:  # from chr() of an escape, or int() of a directive's number
         index, got, expected = loader.get_mark().index, f"broken YAML ({shorten(str(error))})", "valid YAML"
     sources.report_at(lines.position(index), "file", got, expected)
     raise ScenarioErrors(sources.faults)
 
 
-def _problem(error: yaml.MarkedYAMLError) -> str:
-    context = f" {error.context}" if error.context else ""
-    return shorten(error.problem or "unreadable") + shorten(context)
+def _problem(error: yaml.MarkedYAMLError, lines: _Text) -> str:
+    problem = shorten(error.problem or "unreadable")
+    if not error.context:
+        return problem
+    start = f" from line {lines.position(error.context_mark.index).line}" if error.context_mark else ""
+    return f"{error.context}{start}, {problem}"
 
 
 def _remedy(character: str, error: yaml.MarkedYAMLError) -> str:

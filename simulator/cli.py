@@ -1,0 +1,262 @@
+"""The command `pushback`: the composition root, the only place that meets concrete recommenders.
+
+Heavy libraries are imported within the commands that need them, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from simulator.scenario.loader import LoadedScenario
+
+_KINDS = ("recommenders", "metrics", "scenarios", "presets", "runs")
+_INTERRUPTED = 130
+_SCENARIO_HELP = "SCENARIO is a file, or the bare name of a shipped scenario (`pushback list scenarios`)."
+
+
+class UserError(click.ClickException):
+    """Something that the user can mend: its message is printed as it is, and the command exits with 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print the message to the standard error, without a prefix: the first line may name a file and line."""
+        click.echo(self.message, file=file, err=file is None)
+
+
+class Shell(click.Group):
+    """A group of commands in which errors of the user's making print a message, and all others a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted: what was being made is incomplete and marked so.", err=True)
+            ctx.exit(_INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, _user_errors()):
+                raise UserError(str(error)) from error
+            raise
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Exceptions whose message says all that a user needs; imported late, as this is asked only after a failure."""
+    from recommenders.base import RecommenderError
+    from simulator.report.serialize import ReportError
+    from simulator.scenario.faults import ScenarioErrors
+    from simulator.world.item_table import CatalogueError
+
+    return (ScenarioErrors, RecommenderError, ReportError, CatalogueError)
+
+
+@click.group(cls=Shell, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pushback")
+def main() -> None:
+    """Measure how a recommender responds when its users push back.
+
+    A scenario (YAML) describes a world of synthetic users and several recommenders. A run lets them live together and
+    says, with intervals, how fast each recommender responds to dislikes and skips, and what that does to engagement.
+
+    \b
+    Begin here:
+      pushback run quickstart              run a shipped scenario and write its report
+      pushback list                        what there is to build a scenario from
+      pushback validate my_scenario.yaml   all faults of a scenario, with line and column
+
+    Exit codes: 0 success, 1 a threshold of the scenario failed, 2 an error in what was given, 130 interrupted.
+    """
+
+
+_set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Replace a setting; the value is YAML. Repeatable, such as --set world.population.users=500 "
+    "--set arms[1].config.epochs=3.",
+)
+
+
+@main.command(epilog=_SCENARIO_HELP)
+@click.argument("scenario")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Replace the scenario's seed.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of results; the run gets a folder SCENARIO/RUN of its own beneath it.",
+)
+@_set_option
+@click.option(
+    "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes that share the work."
+)
+@click.pass_context
+def run(ctx: click.Context, scenario: str, seed: int | None, out: Path, overrides: tuple[str, ...], jobs: int) -> None:
+    """Run a scenario and write its report.
+
+    The same scenario and seed give the same event log and the same estimates, whatever the number of jobs. If the
+    scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
+
+    \b
+    Examples:
+      pushback run quickstart
+      pushback run quickstart --seed 2 --set world.population.users=500
+      pushback run my_scenario.yaml --out /tmp/results --jobs 2
+    """
+    loaded = _load(scenario, overrides, seed)
+    from simulator.run import run_scenario
+
+    results = run_scenario(loaded, out=out, jobs=jobs, command=_command_line())
+    if not all(verdict.passed for verdict in results.verdicts):
+        ctx.exit(1)
+
+
+@main.command(epilog=_SCENARIO_HELP)
+@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+@_set_option
+@click.pass_context
+def validate(ctx: click.Context, scenarios: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    """Check scenarios without running them.
+
+    All faults of a file are told at once, each with file, line and column, what it got and what was expected.
+
+    \b
+    Examples:
+      pushback validate my_scenario.yaml
+      pushback validate scenarios/*.yaml
+    """
+    faulty = False
+    for scenario in scenarios:
+        try:
+            loaded = _load(scenario, overrides, None)
+        except UserError as error:
+            error.show()
+            faulty = True
+        else:
+            click.echo(f"{loaded.path}: OK: {loaded.scenario.question}")
+    if faulty:
+        ctx.exit(2)
+
+
+@main.command()
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
+def schema(out: Path | None) -> None:
+    """Print the JSON Schema of a scenario.
+
+    Editors complete and check a scenario that begins with a line such as
+
+    \b
+      # yaml-language-server: $schema=scenario.schema.json
+
+    \b
+    Example:
+      pushback schema --out scenario.schema.json
+    """
+    from simulator.commands.components import RegisteredConfigs, metric_names
+    from simulator.scenario.json_schema import json_schema
+
+    text = json.dumps(json_schema(RegisteredConfigs(), metric_names()), indent=2, ensure_ascii=False)
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        out.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        _fail(f"{out}: got {error.strerror}, expected a file that can be written")
+    click.echo(f"Wrote {out}")
+
+
+@main.command(name="list")
+@click.argument("kind", type=click.Choice(_KINDS), required=False)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder in which runs are looked for.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
+def list_(kind: str | None, results: Path, as_json: bool) -> None:
+    """List what there is: recommenders, metrics, scenarios, presets, runs; without KIND, all of it.
+
+    \b
+    Examples:
+      pushback list recommenders
+      pushback list runs --json
+    """
+    from simulator.commands.listing import format_records, list_all
+
+    listers = list_all(results)
+    found = {name: listers[name]() for name in ([kind] if kind else _KINDS)}
+    if as_json:
+        click.echo(json.dumps(found[kind] if kind else found, indent=2, ensure_ascii=False))
+        return
+    click.echo("\n".join(format_records(name, records) for name, records in found.items()), nl=False)
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN")
+def report(run_folder: str) -> None:
+    """Write the HTML report of a run again, from its files.
+
+    RUN is the folder of a run, as `pushback list runs` shows it.
+
+    \b
+    Example:
+      pushback report results/quickstart/RUN
+    """
+    from simulator.report import write_report
+
+    click.echo(write_report(Path(run_folder)))
+
+
+@main.command()
+@click.argument("run_a", metavar="RUN")
+@click.argument("run_b", metavar="RUN")
+def compare(run_a: str, run_b: str) -> None:
+    """Set two runs side by side: what differs in their scenarios, and in what they found.
+
+    \b
+    Example:
+      pushback compare results/quickstart/RUN results/quickstart/OTHER
+    """
+    from rich.console import Console
+
+    from simulator.report import compare_runs
+
+    compare_runs(Path(run_a), Path(run_b), Console())
+
+
+def _load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> LoadedScenario:
+    from simulator.commands.components import load
+    from simulator.scenario.faults import ScenarioErrors
+    from simulator.scenario.shipped import find_scenario
+
+    try:
+        path = find_scenario(scenario)
+    except LookupError as error:
+        _fail(str(error.args[0]))
+    try:
+        return load(path, overrides, seed)
+    except ScenarioErrors as error:
+        count = len(error.faults)
+        _fail(f"{error}\n{scenario}: {count} fault{'s' if count > 1 else ''}")
+
+
+def _fail(message: str) -> NoReturn:
+    raise UserError(message)
+
+
+def _command_line() -> str:
+    return shlex.join(["pushback", *sys.argv[1:]])

@@ -1,0 +1,1 @@
+"""What the commands of the shell do, apart from reading their options."""

@@ -1,0 +1,106 @@
+"""What `pushback list` shows: recommenders, metrics, scenarios, presets and runs, as plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from simulator.scenario.faults import ScenarioErrors, Sources
+from simulator.scenario.presets import preset_names, preset_summary
+from simulator.scenario.shipped import shipped_scenarios
+from simulator.scenario.yaml_nodes import decode, parse_yaml
+
+Record = Mapping[str, object]
+"""One entry of a list; `name` and `summary` are what a person reads."""
+
+
+def list_recommenders() -> list[Record]:
+    """Every registered recommender."""
+    from recommenders import registry
+
+    return [{"name": name, "summary": registry.summary(name)} for name in registry.names()]
+
+
+def list_metrics() -> list[Record]:
+    """Every metric, with its definition, unit and better direction."""
+    from simulator.experiment.metrics import METRICS
+
+    infos = [metric.info for metric in METRICS.values()]
+    return [{**asdict(info), "summary": f"{info.label} ({info.unit}): {info.definition}"} for info in infos]
+
+
+def list_scenarios() -> list[Record]:
+    """Every shipped scenario, with the question it asks."""
+    return [{"name": name, "summary": _question(p), "path": str(p)} for name, p in shipped_scenarios().items()]
+
+
+def list_presets() -> list[Record]:
+    """Every preset of `world`."""
+    return [{"name": name, "summary": preset_summary(name)} for name in preset_names()]
+
+
+def list_runs(results: Path) -> list[Record]:
+    """Every run beneath a folder of results, as `<scenario>/<run>/`, oldest first within a scenario by folder name.
+
+    Returns:
+        Records whose `state` is `complete`, `incomplete` or `unreadable`.
+    """
+    folders = sorted(f for f in results.glob("*/*") if f.is_dir() and not f.name.startswith("."))
+    return [_run(folder) for folder in folders]
+
+
+def list_all(results: Path) -> dict[str, Callable[[], list[Record]]]:
+    """Kind -> what lists it."""
+    return {
+        "recommenders": list_recommenders,
+        "metrics": list_metrics,
+        "scenarios": list_scenarios,
+        "presets": list_presets,
+        "runs": lambda: list_runs(results),
+    }
+
+
+def format_records(heading: str, records: Sequence[Record]) -> str:
+    """Records as two columns under a heading, as wide as the terminal."""
+    formatter = click.HelpFormatter()
+    with formatter.section(heading.capitalize()):
+        if records:
+            formatter.write_dl([(_printable(r["name"]), _printable(r["summary"])) for r in records])
+        else:
+            formatter.write_text("none")
+    return formatter.getvalue()
+
+
+def _question(path: Path) -> str:
+    sources = Sources(str(path))
+    try:
+        data = parse_yaml(decode(path.read_bytes(), sources), sources)
+    except (ScenarioErrors, OSError) as error:
+        return f"cannot be read: {error}"
+    question = data.get("question") if isinstance(data, dict) else None
+    return question if isinstance(question, str) else "asks no question"
+
+
+def _run(folder: Path) -> Record:
+    from simulator.report.serialize import ReportError, manifest_from_json
+
+    record = {"name": str(folder), "scenario": folder.parent.name}
+    file = folder / "manifest.json"
+    try:
+        manifest = manifest_from_json(file.read_text(encoding="utf-8"), str(file))
+    except FileNotFoundError:
+        return {**record, "state": "incomplete", "summary": "incomplete: it has no manifest.json"}
+    except (OSError, UnicodeDecodeError, ReportError) as error:
+        return {**record, "state": "unreadable", "summary": f"unreadable: {error}"}
+    state = "complete" if manifest.complete else "incomplete"
+    seconds = sum(manifest.seconds.values())
+    summary = f"{state}: seed {manifest.seed}, {manifest.impressions:,} impressions, {seconds:.0f} s"
+    facts = {"seed": manifest.seed, "started_utc": manifest.started_utc, "seconds": seconds}
+    return {**record, "state": state, **facts, "summary": f"{summary}, started {manifest.started_utc}"}
+
+
+def _printable(text: object) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(text))
