@@ -16,7 +16,7 @@ from simulator.draws import Purpose
 from simulator.engine.clock import Service
 from simulator.engine.log import EventLog
 from simulator.engine.serving import KeyedRequestDraws
-from simulator.world.behaviour import Behaviour, to_ticks
+from simulator.world.behaviour import Behaviour
 from simulator.world.utility import UtilityOf
 from simulator.world.world import World
 
@@ -86,7 +86,7 @@ def simulate_slowly(world: World, behaviour: Behaviour, service: Service, model:
                 done = -1
                 if flags & Feedback.EXAMINED:
                     done_seconds += float(dwell) + world.settings.behaviour.overhead_seconds
-                    done = tick + int(to_ticks(np.array([done_seconds]))[0])
+                    done = tick + max(1, round(done_seconds * 1000))
                     events[user].append((done, user, int(item[0, slot]), flags, dwell))
                 propensity = np.nan if slates.propensity is None else slates.propensity[0, slot]
                 rows.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ class EventLog:
     propensity: Float32
     satisfaction: Float32
 
-    DTYPES = {  # noqa: RUF012  (not a field: no annotation)
+    DTYPES: ClassVar[dict[str, np.dtype[Any]]] = {
         "tick": np.dtype(np.int64),
         "user": np.dtype(np.int32),
         "session": np.dtype(np.int32),
@@ -63,8 +64,9 @@ class EventLog:
     @classmethod
     def concatenate(cls, parts: list[EventLog]) -> EventLog:
         """One log from parts that follow each other in time."""
-        if not parts:
-            return cls.empty()
+        parts = [p for p in parts if len(p)]
+        if len(parts) <= 1:
+            return parts[0] if parts else cls.empty()
         return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.DTYPES})
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> EventLog:

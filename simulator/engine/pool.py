@@ -18,7 +18,7 @@ from recommenders.base import Bool, Int64, Recommender, Requests
 from simulator.engine.collector import Collector, Served
 from simulator.engine.history import History
 from simulator.engine.serving import serve
-from simulator.world.behaviour import Behaviour, request_seconds, to_ticks
+from simulator.world.behaviour import Behaviour
 from simulator.world.state import UserState
 from simulator.world.utility import UtilityOf
 from simulator.world.world import World
@@ -101,8 +101,7 @@ class UserPool:
         clock = self.stopwatch.add("behaviour", clock)
         self.behaviour.advance(self.world, state, users, tick, slates.item, responses)
         clock = self.stopwatch.add("state", clock)
-        seconds = request_seconds(responses, self.world.settings.behaviour.overhead_seconds)
-        done_tick = tick[:, None] + to_ticks(seconds)
+        done_tick = tick[:, None] + responses.done_after
         self.history.append(
             users, tick, self.ingestion_delay, slates.item, responses.feedback, responses.dwell_seconds, done_tick
         )

@@ -7,7 +7,8 @@ computed from that row alone, bit for bit, whatever else is in the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from math import log
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,14 @@ from scipy.special import ndtr, ndtri
 
 from recommenders.base import TICKS_PER_SECOND, Feedback, Float32, Float64, Int32, Int64, UInt8
 from simulator.draws import Purpose
+from simulator.scenario import schema
 from simulator.world.appeal import creator_appeal
 from simulator.world.engagement import end_of_request, start_session
 from simulator.world.state import UserState, new_state
 from simulator.world.world import World
 
 Rows = npt.NDArray[np.intp]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _EXAMINED = np.uint8(Feedback.EXAMINED)
 _LONG_DWELL = np.uint8(Feedback.LONG_DWELL)
@@ -35,15 +38,18 @@ class Responses:
     """What a batch of users did with their slates.
 
     Attributes:
-        n_examined: int32[n], slots looked at, from the top; at least 1.
-        feedback: uint8[n, k], `Feedback` flags; 0 behind `n_examined`.
-        dwell_seconds: float32[n, k]; 0 behind `n_examined`.
+        n_examined: int32[n], how many slots were looked at; at least 1.
+        feedback: uint8[n, k], `Feedback` flags; 0 where the user did not look.
+        dwell_seconds: float32[n, k]; 0 where the user did not look.
+        done_after: int64[n, k], ticks from being served until the user was done with the slot; non-decreasing along
+            a row, at least 1.
         displeased: bool[n, k], displeased with the item, pressed or not; latent, so neither log nor recommender sees it.
     """
 
     n_examined: Int32
     feedback: UInt8
     dwell_seconds: Float32
+    done_after: Int64
     displeased: npt.NDArray[np.bool_]
 
 
@@ -73,15 +79,17 @@ class Behaviour(Protocol):
         ...
 
 
-def request_seconds(responses: Responses, overhead_seconds: float) -> Float64:
-    """How long after being served each slot was done with: float64[n, k], cumulative, overhead included."""
-    examined = (responses.feedback & _EXAMINED) > 0
-    return np.cumsum(responses.dwell_seconds.astype(np.float64) + overhead_seconds * examined, axis=1)
+def done_after(feedback: UInt8, dwell_seconds: Float32, overhead_seconds: float) -> Int64:
+    """Ticks from being served until each slot is done with, one after the other: int64[n, k].
 
-
-def to_ticks(seconds: Float64) -> Int64:
-    """Whole ticks of a span of at least one tick."""
-    return np.maximum(np.rint(seconds * TICKS_PER_SECOND), 1.0).astype(np.int64)
+    Args:
+        feedback: uint8[n, k].
+        dwell_seconds: float32[n, k], 0 where not examined.
+        overhead_seconds: time between two examined items.
+    """
+    seconds = dwell_seconds + overhead_seconds * (feedback > 0)
+    ticks = np.rint(np.cumsum(seconds, axis=1, dtype=np.float64) * TICKS_PER_SECOND).astype(np.int64)
+    return np.maximum(ticks, 1, out=ticks)
 
 
 @dataclass(frozen=True)
@@ -101,22 +109,23 @@ class UtilityBehaviour:
         """What the users do with their slates; pure."""
         n, k = item.shape
         n_examined = _examined_slots(world, state, users, k)
-        looked = np.arange(k) < n_examined[:, None]
-        row = np.repeat(np.arange(n), n_examined)
-        flags, dwell_seconds, displeased = _react(world, state, users, row, item[looked], n_examined)
+        first = np.cumsum(n_examined) - n_examined
+        cell = np.arange(int(n_examined.sum())) + np.repeat(np.arange(n) * k - first, n_examined)
+        flags, dwell_seconds, displeased = _react(world, state, users, n_examined, item.reshape(-1)[cell])
         feedback = np.zeros((n, k), np.uint8)
         dwell = np.zeros((n, k), np.float32)
         unhappy = np.zeros((n, k), np.bool_)
-        feedback[looked], dwell[looked], unhappy[looked] = flags, dwell_seconds, displeased
-        return Responses(n_examined, feedback, dwell, unhappy)
+        feedback.reshape(-1)[cell] = flags
+        dwell.reshape(-1)[cell] = dwell_seconds
+        unhappy.reshape(-1)[cell] = displeased
+        after = done_after(feedback, dwell, world.settings.behaviour.overhead_seconds)
+        return Responses(n_examined, feedback, dwell, after, unhappy)
 
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
     ) -> None:
         """Fade, add what was felt, and decide between the next request and the end of the session."""
-        seconds = request_seconds(responses, world.settings.behaviour.overhead_seconds)
-        done_tick = tick + to_ticks(seconds[:, -1])
-        end_of_request(world, state, users, done_tick, item, responses)
+        end_of_request(world, state, users, tick + responses.done_after[:, -1], item, responses)
 
 
 def _examined_slots(world: World, state: UserState, users: Rows, k: int) -> Int32:
@@ -134,54 +143,61 @@ def _examined_slots(world: World, state: UserState, users: Rows, k: int) -> Int3
 
 
 def _react(
-    world: World, state: UserState, users: Rows, row: Rows, item: Int32, n_examined: Int32
+    world: World, state: UserState, users: Rows, n_examined: Int32, item: Int32
 ) -> tuple[UInt8, Float32, npt.NDArray[np.bool_]]:
-    """Flags, dwell and displeasure of each examined impression; all arguments but `users` are flat over impressions."""
-    behaviour, population, features = world.settings.behaviour, world.population, world.catalogue.features
-    user = users[row]
+    """Flags, dwell and displeasure of each examined impression.
 
-    def per_impression(trait: Float32) -> Float64:
-        return np.repeat(trait[users].astype(np.float64), n_examined)
+    Args:
+        world: the world.
+        state: all users' state.
+        users: intp[n].
+        n_examined: int32[n], impressions of each user.
+        item: int32[n_examined.sum()], the impressions of the first user, then of the second, and so on.
+    """
+    behaviour, population = world.settings.behaviour, world.population
 
+    def per_impression(column: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+        return np.repeat(column, n_examined)
+
+    user = per_impression(users)
     watch_draw, dwell_draw, press_draw, like_draw = world.draws.uniform(
-        Purpose.REACTION,
-        user,
-        np.repeat(state.session[users], n_examined),
-        np.repeat(state.step[users], n_examined),
-        item,
+        Purpose.REACTION, user, per_impression(state.session[users]), per_impression(state.step[users]), item
     )
-    appeal = (
-        behaviour.base_utility
-        + item_appeal(world, state, user, item)
-        + np.repeat(state.mood[users].astype(np.float64), n_examined)
-    )
-    over_threshold = appeal + behaviour.noise_sd * ndtri(watch_draw) - per_impression(population.skip_threshold)
-    skips = over_threshold < 0
-    duration = features.duration_seconds[item].astype(np.float64)
-    dwell = _dwell_seconds(world, over_threshold, skips, duration, dwell_draw)
-    long_dwell = dwell >= np.minimum(duration, behaviour.long_dwell_seconds)
+    skip_threshold = population.skip_threshold[users].astype(np.float64)
+    appeal = item_appeal(world, state, user, item)
+    appeal += per_impression(behaviour.base_utility + state.mood[users] - skip_threshold)
+    watch = ndtri(watch_draw)
+    watch *= behaviour.noise_sd
+    watch += appeal
+    skips = watch < 0
 
-    displeasure_z = (per_impression(population.dislike_threshold) - appeal) / behaviour.displeasure_noise_sd
-    displeasure = ndtr(displeasure_z)
-    press = np.repeat(
-        np.minimum(1.0, population.expressiveness[users].astype(np.float64) * state.press_factor[users]), n_examined
-    )
+    duration = world.catalogue.features.duration_seconds[item]
+    dwell = _dwell_seconds(behaviour, watch, skips, duration, dwell_draw).astype(np.float32)
+    long_dwell = dwell >= np.minimum(duration, np.float32(behaviour.long_dwell_seconds))
+
+    displeasure = per_impression(population.dislike_threshold[users] - skip_threshold) - appeal
+    displeasure = ndtr(displeasure / behaviour.displeasure_noise_sd)
     displeased = press_draw < displeasure
+    press = per_impression(
+        np.minimum(1.0, population.expressiveness[users] * state.press_factor[users].astype(np.float64))
+    )
     dislikes = press_draw < displeasure * press
-    dismisses = (
-        displeased & ~dislikes & (press_draw < displeasure * (press + (1.0 - press) * behaviour.dismiss_probability))
-    )
-    like_chance = per_impression(population.like_probability) * ndtr(over_threshold - behaviour.like_threshold)
-    likes = ~skips & ~dislikes & (like_draw < like_chance)
-    flags = (
-        _EXAMINED
-        + long_dwell * _LONG_DWELL
-        + (skips & ~long_dwell) * _SKIP
-        + likes * _LIKE
-        + dislikes * _DISLIKE
-        + dismisses * _DISMISS
-    )
-    return flags.astype(np.uint8), dwell.astype(np.float32), displeased
+    dismisses = displeased & ~dislikes
+    dismisses &= press_draw < displeasure * (press + (1.0 - press) * behaviour.dismiss_probability)
+
+    like_probability = per_impression(population.like_probability[users])
+    likes = (like_draw < like_probability) & ~skips & ~dislikes
+    maybe = np.flatnonzero(likes)
+    meant = ndtr(watch[maybe] - behaviour.like_threshold)
+    likes[maybe] = like_draw[maybe] < like_probability[maybe] * meant
+
+    flags = np.full(len(item), _EXAMINED)
+    flags += long_dwell * _LONG_DWELL
+    flags += (skips & ~long_dwell) * _SKIP
+    flags += likes * _LIKE
+    flags += dislikes * _DISLIKE
+    flags += dismisses * _DISMISS
+    return flags, dwell, displeased
 
 
 def item_appeal(world: World, state: UserState, user: Rows, item: Int32) -> Float64:
@@ -204,15 +220,12 @@ def item_appeal(world: World, state: UserState, user: Rows, item: Int32) -> Floa
 
 
 def _dwell_seconds(
-    world: World, over_threshold: Float64, skips: npt.NDArray[np.bool_], duration: Float64, uniform: Float64
+    behaviour: schema.Behaviour, watch: Float64, skips: npt.NDArray[np.bool_], duration: Float32, uniform: Float64
 ) -> Float64:
     """Lognormal in both cases: around a few seconds when skipped, around a share of the duration when watched."""
-    b = world.settings.behaviour
+    b = behaviour
     z = ndtri(uniform)
-    watched = np.log(b.watch_fraction) + b.watch_gain * over_threshold + b.watch_sigma * z
-    log_share = np.minimum(watched, np.log(b.max_watch_fraction))
-    log_dwell = np.where(
-        skips, np.log(b.skip_dwell_median_seconds) + b.skip_dwell_sigma * z, np.log(duration) + log_share
-    )
-    dwell: Float64 = np.exp(log_dwell)
-    return np.where(skips, np.minimum(dwell, duration), dwell)
+    log_watched = log(b.watch_fraction) + b.watch_gain * watch + b.watch_sigma * z
+    log_skipped = log(b.skip_dwell_median_seconds) + b.skip_dwell_sigma * z
+    dwell = np.exp(np.where(skips, log_skipped, np.minimum(log_watched, log(b.max_watch_fraction))))
+    return np.where(skips, np.minimum(dwell, duration), dwell * duration)

@@ -167,11 +167,19 @@ def _annoy(world: World, state: UserState, users: Rows, tick: Int64, item: Int32
     topic = np.where(fresh, state.pushed_topic[who], -1)
     shown = item[remembering]
     looked = np.arange(shown.shape[1]) < responses.n_examined[remembering, None]
-    same_creator = (features.creator[shown][:, :, None] == creator[:, None, :]).any(axis=2) & looked
-    same_topic = (features.topic[shown][:, :, None] == topic[:, None, :]).any(axis=2) & looked
-    state.annoyance[who] += engagement.annoyance_creator * same_creator.sum(axis=1) + (
-        engagement.annoyance_topic * same_topic.sum(axis=1)
+    again_creator = _any_of(features.creator[shown], creator) & looked
+    again_topic = _any_of(features.topic[shown], topic) & looked
+    state.annoyance[who] += engagement.annoyance_creator * again_creator.sum(axis=1) + (
+        engagement.annoyance_topic * again_topic.sum(axis=1)
     )
+
+
+def _any_of(shown: Int32, remembered: Int32) -> npt.NDArray[np.bool_]:
+    """Which of the shown ids are remembered by the user of the row: [n, k] against [n, m] -> bool[n, k]."""
+    found = shown == remembered[:, :1]
+    for column in range(1, remembered.shape[1]):
+        found |= shown == remembered[:, column : column + 1]
+    return found
 
 
 def _remember_push_back(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from recommenders.base import Feedback, Float32, Int32, Int64, UInt8
 from simulator.draws import Purpose
 from simulator.scenario import schema
-from simulator.world.behaviour import Behaviour, Responses
+from simulator.world.behaviour import Behaviour, Responses, done_after
 from simulator.world.state import UserState, new_state
 from simulator.world.world import World
 
@@ -108,7 +108,8 @@ def consume(world: World, item: Int32, slot: Rows, flags: UInt8) -> Responses:
     dwell = np.zeros((n, k), np.float32)
     feedback[row, slot] = flags | np.uint8(Feedback.EXAMINED)
     dwell[row, slot] = _plain_dwell(world, item[row, slot], flags)
-    return Responses(np.ones(n, np.int32), feedback, dwell, np.zeros((n, k), np.bool_))
+    after = done_after(feedback, dwell, world.settings.behaviour.overhead_seconds)
+    return Responses(np.ones(n, np.int32), feedback, dwell, after, np.zeros((n, k), np.bool_))
 
 
 def _plain_dwell(world: World, item: Int32, flags: UInt8) -> Float32:
