@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from textwrap import shorten
 
@@ -22,11 +21,10 @@ import pyarrow.parquet as pq
 
 from recommenders.base import Float32, Int32, Int64
 from simulator.scenario import schema
+from simulator.scenario.shipped import SHIPPED_PREFIX, shipped_tables
 
-SHIPPED = "shipped:"
 UNKNOWN_TOPIC = "unknown"
 OTHER_TOPIC = "other"
-_SHIPPED_TABLES = {"kuairand_videos": "kuairand_videos.csv.gz"}
 _MAX_FAULTS = 20
 _MAX_SHOWN = 60
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -167,13 +165,12 @@ def _read_cells(table: schema.ItemTable, directory: Path) -> _Cells:
 
 def _locate(path: str, directory: Path) -> tuple[Path, str]:
     """The file, and how messages call it."""
-    if not path.startswith(SHIPPED):
+    if not path.startswith(SHIPPED_PREFIX):
         return directory / path, path
-    name = path.removeprefix(SHIPPED)
-    if name not in _SHIPPED_TABLES:
-        shipped = ", ".join(SHIPPED + known for known in _SHIPPED_TABLES)
-        raise CatalogueError(f"{path}: got no shipped table {name!r}, expected one of: {shipped}")
-    return Path(str(files("simulator") / "data" / _SHIPPED_TABLES[name])), path
+    name, tables = path.removeprefix(SHIPPED_PREFIX), shipped_tables()
+    if name not in tables:
+        raise CatalogueError(f"{path}: got no shipped table {name!r}, expected one of: {', '.join(tables)}")
+    return tables[name], path
 
 
 def _csv_cells(data: bytes, file: str, table: schema.ItemTable) -> _Cells:

@@ -283,7 +283,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_shipped_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match="got no shipped table 'films', expected one of: shipped:kuairand_videos"):
+    with pytest.raises(CatalogueError, match="got no shipped table 'films', expected one of: kuairand_videos"):
         read_items(ItemTable(path="shipped:films"), tmp_path)
 
 
