@@ -23,8 +23,8 @@ class GruEncoder(Encoder):
 
     def __init__(self, config: SequenceConfig, generator: torch.Generator) -> None:
         super().__init__()
-        # skip_init: the usual initialisation would draw from torch's global generator.
-        self.gru = nn.utils.skip_init(nn.GRU, config.dim, config.dim, batch_first=True)  # type: ignore[no-untyped-call]
+        # By way of the meta device: the usual initialisation would draw from torch's global generator.
+        self.gru = nn.GRU(config.dim, config.dim, batch_first=True, device="meta").to_empty(device="cpu")
         for parameter in self.gru.parameters():
             nn.init.uniform_(parameter, -(config.dim**-0.5), config.dim**-0.5, generator=generator)
 

@@ -20,7 +20,7 @@ from recommenders.base import (
     State,
     Traits,
 )
-from recommenders.plackett_luce import plackett_luce
+from recommenders.plackett_luce import shared_plackett_luce
 from recommenders.sequences import is_positive
 from recommenders.topk import top_k
 
@@ -54,10 +54,10 @@ class Popularity:
         Raises:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
-        score = self._fitted()[None]
+        score = self._fitted()
         if self.config.temperature > 0:
-            return plackett_luce(score, requests.eligible, k, self.config.temperature, draws)
-        best = top_k(score, requests.eligible, k)
+            return shared_plackett_luce(score, requests.eligible, k, self.config.temperature, draws)
+        best = top_k(score[None], requests.eligible, k)
         n = len(requests)
         return Slates(item=np.repeat(best.item, n, axis=0), score=np.repeat(best.score, n, axis=0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,13 @@ from recommenders.base import PADDING, Bool, Feedback, Int32, Interactions, UInt
 
 POSITIVE = int(Feedback.LONG_DWELL | Feedback.LIKE)
 """The feedback that makes an item a positive label."""
+
+
+class Runs(NamedTuple):
+    """Runs of equal neighbouring values: intp[r] each."""
+
+    start: npt.NDArray[np.intp]
+    length: npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,7 @@ def _cells(user: Int32, window: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[
     return row, rank - window_start
 
 
-def runs(group: Int32) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Start and length of each run of equal values: intp[g] each."""
-    if not len(group):
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    start = np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1])
-    return start, np.diff(start, append=len(group))
+def runs(group: Int32) -> Runs:
+    """The runs of equal values, in order."""
+    start = np.flatnonzero(np.diff(group, prepend=PADDING)) if len(group) else np.empty(0, np.intp)
+    return Runs(start, np.diff(start, append=len(group)))

@@ -1,0 +1,121 @@
+"""What every recommender must keep, whatever it is."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommenders.base import Recommender, RecommenderError, Requests, Slates
+from recommenders.registry import build
+from tests.recommenders.cases import CASES, ask, assert_same, fitted, make_items, make_log, make_requests
+
+SEEDS = st.integers(0, 10_000)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def recommender(case: str) -> Recommender:
+    return fitted(case)
+
+
+def rows_of(slates: Slates, rows: object) -> Slates:
+    propensity = None if slates.propensity is None else slates.propensity[rows]
+    return Slates(slates.item[rows], slates.score[rows], propensity)
+
+
+@given(seed=SEEDS, data=st.data())
+def test_slates_are_k_different_eligible_items(recommender: Recommender, seed: int, data: st.DataObject) -> None:
+    eligible = np.random.default_rng(seed).random(40) < 0.5
+    eligible[[0, 39]] = True
+    k = data.draw(st.integers(1, int(eligible.sum())))
+    slates = ask(recommender, make_requests(seed, eligible=eligible), k)
+    assert slates.item.dtype == np.int32
+    assert slates.score.dtype == np.float32
+    assert slates.item.shape == slates.score.shape == (5, k)
+    assert eligible[slates.item].all()
+    assert all(len(set(row)) == k for row in slates.item.tolist())
+    assert np.isfinite(slates.score).all()
+    if slates.propensity is not None:
+        assert slates.propensity.dtype == np.float64
+        assert ((slates.propensity > 0) & (slates.propensity <= 1)).all()
+
+
+@given(seed=SEEDS, n=st.integers(1, 300))
+def test_a_row_does_not_depend_on_its_batch(recommender: Recommender, seed: int, n: int) -> None:
+    requests = make_requests(seed, n=n)
+    together = ask(recommender, requests, 7)
+    order = np.random.default_rng(seed).permutation(n)
+    assert_same(ask(recommender, requests.take(order), 7), rows_of(together, order))
+    one = order[:1]
+    assert_same(ask(recommender, requests.take(one), 7), rows_of(together, one))
+
+
+@given(seed=SEEDS)
+def test_arguments_are_not_modified(recommender: Recommender, seed: int) -> None:
+    requests = make_requests(seed)
+    before = copy.deepcopy(requests)
+    ask(recommender, requests, 5)
+    for field in fields(Requests):
+        if field.name != "utility":
+            np.testing.assert_array_equal(getattr(requests, field.name), getattr(before, field.name))
+
+
+def test_fit_modifies_neither_its_log_nor_a_global_generator(case: str) -> None:
+    log = make_log()
+    before = copy.deepcopy(log)
+    state = torch.get_rng_state()
+    fitted(case, log)
+    assert torch.equal(torch.get_rng_state(), state)
+    for field in fields(log):
+        np.testing.assert_array_equal(getattr(log, field.name), getattr(before, field.name))
+
+
+def test_a_loaded_state_answers_bit_for_bit(case: str, recommender: Recommender) -> None:
+    loaded = build(case.split()[0], CASES[case])
+    saved = {name: value.copy() for name, value in recommender.state_dict().items()}
+    loaded.load_state_dict(saved, make_items())
+    requests = make_requests(11, n=20)
+    assert_same(ask(loaded, requests, 10), ask(recommender, requests, 10))
+
+
+def test_a_refit_with_one_seed_gives_the_same_state(case: str, recommender: Recommender) -> None:
+    again = fitted(case, make_log(1))
+    again.fit(make_log(), make_items(), seed=3)
+    ours, theirs = recommender.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert ours[name].dtype == theirs[name].dtype
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
+def test_an_empty_log_can_be_fitted(case: str) -> None:
+    recommender = fitted(case, make_log(n_rows=0))
+    assert ask(recommender, make_requests(), 3).item.shape == (5, 3)
+
+
+def test_too_few_eligible_items_are_an_error(recommender: Recommender) -> None:
+    with pytest.raises(RecommenderError, match="got 3 eligible items, expected at least k = 4"):
+        ask(recommender, make_requests(eligible=np.arange(40) < 3), 4)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "random" not in c and "oracle" not in c])
+def test_serving_before_fitting_is_an_error(case: str) -> None:
+    with pytest.raises(RecommenderError, match="expected `fit` or `load_state_dict` first"):
+        ask(build(case.split()[0], CASES[case]), make_requests(), 3)
+
+
+@pytest.mark.parametrize("case", ["popularity", "item_knn", "gru4rec", "linear_recurrent"])
+def test_a_state_of_another_catalogue_is_an_error(case: str) -> None:
+    state = fitted(case).state_dict()
+    with pytest.raises(RecommenderError, match="state"):
+        build(case, CASES[case]).load_state_dict(state, make_items(41))
