@@ -39,7 +39,7 @@ class Shell(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted: what was being made is incomplete and marked so.", err=True)
+            click.echo("\ninterrupted", err=True)
             ctx.exit(_INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -52,11 +52,12 @@ class Shell(click.Group):
 def _user_errors() -> tuple[type[Exception], ...]:
     """Exceptions whose message says all that a user needs; imported late, as this is asked only after a failure."""
     from recommenders.base import RecommenderError
+    from simulator.engine.serving import EngineError
     from simulator.report.serialize import ReportError
     from simulator.scenario.faults import ScenarioErrors
     from simulator.world.item_table import CatalogueError
 
-    return (ScenarioErrors, RecommenderError, ReportError, CatalogueError)
+    return (ScenarioErrors, RecommenderError, EngineError, ReportError, CatalogueError)
 
 
 @click.group(cls=Shell, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -115,10 +116,24 @@ def run(ctx: click.Context, scenario: str, seed: int | None, out: Path, override
       pushback run my_scenario.yaml --out /tmp/results --jobs 2
     """
     loaded = _load(scenario, overrides, seed)
-    from simulator.run import run_scenario
+    from rich.console import Console
 
-    results = run_scenario(loaded, out=out, jobs=jobs, command=_command_line())
-    if not all(verdict.passed for verdict in results.verdicts):
+    from simulator.report import answer_line, print_results
+    from simulator.run import RunInterrupted, run_scenario
+
+    try:
+        made = run_scenario(loaded, out=out, jobs=jobs, console=Console(stderr=True), command=_command_line())
+    except RunInterrupted as interruption:
+        click.echo(f"\n{interruption}", err=True)
+        ctx.exit(_INTERRUPTED)
+    except OSError as error:
+        if not _lies_in(out, error.filename):
+            raise
+        _fail(f"{error.filename}: got {error.strerror}, expected a folder that can be written (--out)")
+    print_results(made.results, made.manifest, Console())
+    click.echo(f"Report: {made.folder / 'report.html'}")
+    click.echo(answer_line(made.results))
+    if not all(verdict.passed for verdict in made.results.verdicts):
         ctx.exit(1)
 
 
@@ -256,6 +271,10 @@ def _load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> Loaded
 
 def _fail(message: str) -> NoReturn:
     raise UserError(message)
+
+
+def _lies_in(folder: Path, name: object) -> bool:
+    return isinstance(name, str) and Path(name).resolve().is_relative_to(folder.resolve())
 
 
 def _command_line() -> str:

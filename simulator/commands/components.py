@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +19,7 @@ class RegisteredConfigs:
         """All registered names."""
         from recommenders import registry
 
-        return registry.names()
+        return [entry.name for entry in registry.describe_all()]
 
     def config_class(self, name: str) -> type[BaseModel]:
         """The class of a recommender's settings, by registered name or `module:Class`.
@@ -32,6 +34,8 @@ class RegisteredConfigs:
             return registry.config_class(name)
         except RecommenderError as error:
             raise LookupError(str(error)) from error
+        except (Exception, SystemExit) as error:  # importing somebody's module may raise whatever it likes
+            raise LookupError(f"{type(error).__name__} while importing it: {error}") from error
 
 
 def metric_names() -> tuple[str, ...]:
@@ -44,7 +48,13 @@ def metric_names() -> tuple[str, ...]:
 def load(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedScenario:
     """Read a scenario against the recommenders and metrics that there are.
 
+    A recommender given as `module:Class` may lie in the working folder, which Python does not search for an installed
+    command.
+
     Raises:
         ScenarioErrors: with all that is wrong.
     """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
     return load_scenario(path, overrides=overrides, seed=seed, configs=RegisteredConfigs(), metrics=metric_names())

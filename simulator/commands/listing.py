@@ -21,7 +21,7 @@ def list_recommenders() -> list[Record]:
     """Every registered recommender."""
     from recommenders import registry
 
-    return [{"name": name, "summary": registry.summary(name)} for name in registry.names()]
+    return [{"name": e.name, "summary": e.summary, "provider": e.provider} for e in registry.describe_all()]
 
 
 def list_metrics() -> list[Record]:
@@ -95,7 +95,8 @@ def _run(folder: Path) -> Record:
         return {**record, "state": "incomplete", "summary": "incomplete: it has no manifest.json"}
     except (OSError, UnicodeDecodeError, ReportError) as error:
         return {**record, "state": "unreadable", "summary": f"unreadable: {error}"}
-    state = "complete" if manifest.complete else "incomplete"
+    whole = manifest.complete and folder.suffix != ".partial"
+    state = "complete" if whole else "incomplete"
     seconds = sum(manifest.seconds.values())
     summary = f"{state}: seed {manifest.seed}, {manifest.impressions:,} impressions, {seconds:.0f} s"
     facts = {"seed": manifest.seed, "started_utc": manifest.started_utc, "seconds": seconds}

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from simulator.scenario.faults import Path, Sources, describe, format_path, one_of, overlaps
+from simulator.scenario.faults import Path, PathSet, Sources, describe, format_path, one_of
 from simulator.scenario.schema import Scenario
 from simulator.scenario.shipped import find_table
 from simulator.scenario.thresholds import Threshold, parse_threshold
@@ -25,7 +25,7 @@ _EXPRESSIVENESS: Path = ("world", "population", "expressiveness")
 
 
 class ConfigLookup(Protocol):
-    """Which recommenders there are and what settings each takes; `recommenders.registry` is one."""
+    """Which recommenders there are and what settings each takes; the shell looks them up in the registry."""
 
     def names(self) -> Sequence[str]:
         """All registered names."""
@@ -56,13 +56,13 @@ class Draft:
     data: dict[str, Any]
     file: FilePath
     sources: Sources
-    broken: Collection[Path]
+    broken: PathSet
     configs: ConfigLookup
     metrics: Collection[str]
 
     def get(self, *path: str | int) -> Any:
         """The value at a path, or its default; `_UNKNOWN` where it is at fault or not there."""
-        if overlaps(path, self.broken):
+        if self.broken.overlaps(path):
             return _UNKNOWN
         try:
             return value_at(self.data, path)
@@ -77,11 +77,11 @@ class Draft:
             values = self._default(path)
         if not isinstance(values, list | tuple):
             return []
-        return [_UNKNOWN if overlaps((*path, i), self.broken) else value for i, value in enumerate(values)]
+        return [_UNKNOWN if self.broken.overlaps((*path, i)) else value for i, value in enumerate(values)]
 
     def has(self, section: str) -> bool:
         """Whether an optional section is written, be it with faults."""
-        return self.data.get(section) is not None or overlaps((section,), self.broken)
+        return self.data.get(section) is not None or self.broken.overlaps((section,))
 
     def _default(self, path: Path) -> Any:
         if any(isinstance(part, int) for part in path):
@@ -121,7 +121,7 @@ def _check_recommenders(draft: Draft) -> None:
         model = _config_class(draft, (*path, "recommender"), name)
         if model is not None and config is not _UNKNOWN:
             validate(model, config, (*path, "config"), draft.sources)
-        elif model is not None and not overlaps((*path, "config"), draft.broken):
+        elif model is not None and not draft.broken.overlaps((*path, "config")):
             _check_required(draft, model, path, name)
 
 
@@ -133,15 +133,17 @@ def _check_required(draft: Draft, model: type[BaseModel], path: Path, name: str)
 
 
 def _config_class(draft: Draft, path: Path, name: str) -> type[BaseModel] | None:
-    if ":" not in name and name not in draft.configs.names():
-        draft.sources.report(path, describe(name), f"{one_of(draft.configs.names(), name)}, or module:Class")
-        return None
     try:
         return draft.configs.config_class(name)
     except LookupError as error:
-        message = str(error.args[0]) if error.args else "not found"
-        draft.sources.report(path, describe(name), f"a recommender that can be loaded ({message})")
-        return None
+        reason = error.args[0] if error.args else "not found"
+    names = () if ":" in name else draft.configs.names()
+    if ":" in name or name in names:
+        expected = f"a recommender that can be loaded ({reason})"
+    else:
+        expected = f"{one_of(names, name)}, or module:Class"
+    draft.sources.report(path, describe(name), expected)
+    return None
 
 
 def _check_metrics(draft: Draft) -> None:

@@ -52,6 +52,27 @@ class ScenarioErrors(Exception):  # noqa: N818  (there are several)
 
 
 @dataclass
+class PathSet:
+    """A set of paths that knows, in time that does not grow with it, whether a path lies above or beneath one."""
+
+    _paths: set[Path] = field(default_factory=set)
+    _above: set[Path] = field(default_factory=set)
+
+    def add(self, path: Path) -> None:
+        """Put a path into the set."""
+        self._paths.add(path)
+        self._above.update(path[:depth] for depth in range(len(path)))
+
+    def overlaps(self, path: Path) -> bool:
+        """Whether a path is in the set, or lies above or beneath one that is."""
+        return path in self._above or any(path[:depth] in self._paths for depth in range(len(path) + 1))
+
+    def copy(self) -> PathSet:
+        """The set as it is now."""
+        return PathSet(set(self._paths), set(self._above))
+
+
+@dataclass
 class Sources:
     """Where each value of a scenario was written, and the faults found so far.
 
@@ -59,14 +80,15 @@ class Sources:
         file: the file's name as the user gave it.
         values, keys: path -> position of the value, and of its key or list entry.
         overrides: the texts of `--set`, with the paths that they set; later ones win.
+        faulty: the paths at which faults were noted.
     """
 
     file: str
     values: dict[Path, Position] = field(default_factory=dict)
     keys: dict[Path, Position] = field(default_factory=dict)
     overrides: list[tuple[Path, str]] = field(default_factory=list)
+    faulty: PathSet = field(default_factory=PathSet)
     _found: list[tuple[tuple[int, int, int], Fault]] = field(default_factory=list)
-    _paths: set[Path] = field(default_factory=set)
 
     def report(self, path: Path, got: str, expected: str, *, on_key: bool = False, also: Sequence[Path] = ()) -> None:
         """Note a fault of the value at a path.
@@ -79,7 +101,8 @@ class Sources:
         """
         written = [p for p in (path, *also) if self._overridden_by(p) is not None]
         written += [p for p in (path, *also) if p in self.values]
-        self._paths.update(p for p in (path, *also) if p)
+        for faulty in filter(None, (path, *also)):  # a fault of the whole says nothing of its parts
+            self.faulty.add(faulty)
         self._report_at(written[0] if written else path, path, got, expected, on_key=on_key)
 
     def report_at(self, position: Position | None, subject: str, got: str, expected: str) -> None:
@@ -91,11 +114,6 @@ class Sources:
     def report_override(self, index: int, text: str, got: str, expected: str, *, subject: str = "--set") -> None:
         """Note a fault of an override itself, the `index`-th."""
         self._found.append(((1, index, 0), Fault(f"--set {shorten(text)}", subject, got, expected)))
-
-    @property
-    def faulty_paths(self) -> frozenset[Path]:
-        """The paths at which faults were noted so far."""
-        return frozenset(self._paths)
 
     @property
     def faults(self) -> list[Fault]:
@@ -125,11 +143,6 @@ class Sources:
     def _overridden_by(self, path: Path) -> int | None:
         hits = [i for i, (target, _) in enumerate(self.overrides) if path[: len(target)] == target]
         return hits[-1] if hits else None
-
-
-def overlaps(path: Path, others: Collection[Path]) -> bool:
-    """Whether a path is one of the others, or lies above or beneath one."""
-    return any(path[: len(other)] == other or other[: len(path)] == path for other in others)
 
 
 def format_path(path: Path) -> str:

@@ -15,8 +15,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def json_schema(configs: ConfigLookup, metrics: Collection[str]) -> dict[str, Any]:
     """The schema as plain data.
 
-    It says all that the structure of a file can say. What takes several settings together, such as the control being one
-    of the arms, only `pushback validate` checks.
+    It says all that the structure of a file can say. What takes several settings together, such as the control being
+    one of the arms, only `pushback validate` checks.
 
     Args:
         configs: the recommenders; each one's settings are checked where an arm or the logging policy names it.
@@ -38,12 +38,12 @@ def json_schema(configs: ConfigLookup, metrics: Collection[str]) -> dict[str, An
 
 
 def _choice(field: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
-    kept = {key: field[key] for key in ("description", "default") if key in field}
+    kept: dict[str, Any] = {key: field[key] for key in ("description", "default") if key in field}
     return {"enum": [*names, None], **kept}
 
 
 def _branch(configs: ConfigLookup, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The rule that an arm of this recommender has its settings; their definitions are moved to those of the scenario."""
+    """The rule that an arm of this recommender has its settings; their definitions are added to the scenario's."""
     prefix = f"{name}."
     config = configs.config_class(name).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
     for inner, definition in config.pop("$defs", {}).items():
@@ -57,7 +57,7 @@ def _branch(configs: ConfigLookup, name: str, definitions: dict[str, Any]) -> di
 
 
 def _without_noise(node: Any) -> Any:
-    """The schema without titles, which repeat the names, and without defaults of sections, which repeat those within."""
+    """The schema without titles, which repeat names, and without defaults of sections, which repeat those within."""
     if isinstance(node, dict):
         return {key: _without_noise(value) for key, value in node.items() if not _is_noise(key, value)}
     return [_without_noise(entry) for entry in node] if isinstance(node, list) else node

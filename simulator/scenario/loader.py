@@ -65,7 +65,7 @@ def load_scenario(
     apply_overrides(data, settings, sources)
     _apply_preset(data, sources)
     scenario = validate(Scenario, data, (), sources)
-    check_whole(Draft(data, path, sources, sources.faulty_paths, configs, metrics))
+    check_whole(Draft(data, path, sources, sources.faulty.copy(), configs, metrics))
     sources.raise_if_any()
     assert scenario is not None  # a scenario without an instance has faults
     return LoadedScenario(scenario, path.stem, path, text)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from simulator.scenario.faults import Path, Sources, describe, one_of, overlaps
+from simulator.scenario.faults import Path, Sources, describe, one_of
 
 Model = TypeVar("Model", bound=BaseModel)
 _NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
@@ -59,7 +59,7 @@ def _report(model: type[BaseModel], data: object, base: Path, detail: ErrorDetai
     kind = detail["type"]
     inner = _data_path(detail["loc"], data, missing=kind == "missing")
     path = (*base, *inner)
-    if overlaps(path, sources.faulty_paths):  # what the YAML reader or an earlier error has said
+    if sources.faulty.overlaps(path):  # what the YAML reader or an earlier error has said
         return
     if kind == "extra_forbidden":
         parent = model_at(model, inner[:-1])

@@ -17,9 +17,9 @@ import yaml
 
 from simulator.scenario.faults import Path, Position, ScenarioErrors, Sources, shorten
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 MAX_DEPTH = 40
-MAX_VALUES = 20_000
+MAX_VALUES = 10_000
 MAX_DIGITS = 40
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -156,7 +156,7 @@ class _Composer(yaml.SafeLoader):
         self._count += 1
         if self._depth >= MAX_DEPTH:
             raise _RefusedError(at, f"more than {MAX_DEPTH} levels of nesting", f"at most {MAX_DEPTH}")
-        if self._count > 2 * MAX_VALUES:  # keys count here, and not where values are counted
+        if self._count > MAX_VALUES:
             raise _RefusedError(at, f"more than {MAX_VALUES} values", f"at most {MAX_VALUES}")
         if getattr(event, "tag", None) is not None:
             tag = "a tag" if event.tag == "!" else f"the tag {shorten(event.tag)}"

@@ -35,7 +35,8 @@ CHANGES = [
 ]  # fmt: skip
 
 TYPES: dict[str, Any] = {
-    "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "integer": int, "number": (int, float),
+    "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "integer": int,
+    "number": (int, float),
 }  # fmt: skip
 
 

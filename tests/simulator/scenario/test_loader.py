@@ -50,7 +50,7 @@ def test_resolved_scenario_reads_back_equal(tmp_path: Path, text: str) -> None:
     "word", ["no", "1e-3", "010", "12:30", "null", "~", "", "3", ".inf", "<<", "=", "a: b", "a\u2028b", "# x"]
 )
 def test_text_that_looks_like_something_else_survives_the_round_trip(tmp_path: Path, word: str) -> None:
-    scenario = load_text(tmp_path, MINIMAL).scenario.model_copy(update={"expected": word + "x" if not word else word})
+    scenario = load_text(tmp_path, MINIMAL).scenario.model_copy(update={"expected": word or "x"})
     assert load_text(tmp_path, resolved_yaml(scenario)).scenario == scenario
 
 
