@@ -26,7 +26,7 @@ from simulator.draws import Draws, Purpose
 from simulator.scenario import schema
 from simulator.world.item_table import read_items
 
-NEVER = int(np.iinfo(np.int64).max)
+NO_EXPIRY = int(np.iinfo(np.int64).max)
 """The expiry tick of an item that stays."""
 
 _TOPIC_EXPONENT = 0.6
@@ -52,7 +52,7 @@ class Catalogue:
         embedding: float32[n_items, d], rows of length 1.
         quality: float32[n_items], in units of utility, the same for every user.
         popularity: float64[n_items], > 0 with sum 1; prior weights from which logging policies start.
-        expiry_tick: int64[n_items], the first tick at which the item is gone; `NEVER` for items that stay.
+        expiry_tick: int64[n_items], the first tick at which the item is gone; `NO_EXPIRY` for items that stay.
         item_name, creator_name, topic_name: names by id, for items from a table; None for synthetic ones.
     """
 
@@ -241,7 +241,7 @@ def _synthetic_releases(settings: schema.Catalogue, horizon_ticks: int) -> Int64
 
 
 def _expiry(release_tick: Int64, lifetime: int | None) -> Int64:
-    return np.full_like(release_tick, NEVER) if lifetime is None else release_tick + lifetime
+    return np.full_like(release_tick, NO_EXPIRY) if lifetime is None else release_tick + lifetime
 
 
 def _popularity(settings: schema.Catalogue, draws: Draws, n_items: int) -> Float64:

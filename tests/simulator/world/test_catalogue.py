@@ -15,7 +15,7 @@ from scipy import stats
 from recommenders.base import ItemFeatures
 from simulator.draws import Draws
 from simulator.scenario import schema
-from simulator.world.catalogue import NEVER, Catalogue, build_catalogue, geometric_mix, zipf_weights
+from simulator.world.catalogue import NO_EXPIRY, Catalogue, build_catalogue, geometric_mix, zipf_weights
 from simulator.world.item_table import CatalogueError
 
 DAY = 86_400_000
@@ -133,7 +133,7 @@ def test_the_released_share_is_there_at_the_start_and_the_rest_follows_evenly() 
     assert catalogue.eligible(HORIZON // 2).sum() == pytest.approx(800, abs=1)
     assert catalogue.eligible(HORIZON).all()
     assert (catalogue.features.release_tick[:600] == 0).all()
-    assert (catalogue.expiry_tick == NEVER).all()
+    assert (catalogue.expiry_tick == NO_EXPIRY).all()
 
 
 def test_items_with_a_lifetime_do_not_all_expire_at_once() -> None:
