@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.scenario.faults import Fault, ScenarioErrors
+from simulator.scenario.faults import Fault, ScenarioErrors, Sources
 from simulator.scenario.loader import resolved_yaml
+from simulator.scenario.yaml_nodes import parse_yaml
 from tests.simulator.scenario.samples import FULL, MINIMAL, load_text
 
 FRAGMENTS = [
@@ -37,6 +39,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 TEXTS = st.sampled_from([MINIMAL, FULL])
+TREES = [parse_yaml(text, Sources("text")) for text in (MINIMAL, FULL)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,7 +105,7 @@ def places(data: Any) -> list[tuple[Any, Any]]:
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_keys_and_values_swapped_deleted_and_replaced(data: st.DataObject) -> None:
-    tree = yaml.safe_load(resolved_yaml(load_text(_Folder.path, data.draw(TEXTS)).scenario))
+    tree = copy.deepcopy(data.draw(st.sampled_from(TREES)))
     for _ in range(data.draw(st.integers(1, 3))):
         spots = places(tree)
         node, key = data.draw(st.sampled_from(spots))
