@@ -33,8 +33,9 @@ class LinearRecurrentEncoder(Encoder):
         super().__init__()
         decay = 1 - torch.logspace(-0.3, -1.7, config.decays)
         self.decay_logit = nn.Parameter(torch.logit(decay))
-        scale = (config.decays * config.dim) ** -0.5
-        self.readout = nn.Parameter(torch.randn(config.decays, config.dim, config.dim, generator=generator) * scale)
+        # Near the identity: at first, what was watched speaks for what is like it.
+        noise = torch.randn(config.decays, config.dim, config.dim, generator=generator)
+        self.readout = nn.Parameter(0.3 * torch.eye(config.dim) + 0.1 * (config.decays * config.dim) ** -0.5 * noise)
 
     def states(self, x: Tensor) -> Tensor:
         """The state after each position: float[n, window, dim] from the same shape, padded on the right."""

@@ -52,10 +52,10 @@ class SequenceConfig(Config):
     """Dimension of embeddings and states."""
     window: Annotated[int, Field(ge=1, le=1000)] = 50
     """How many past interactions the model reads."""
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 12
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Passes over the log."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    """Of AdamW, at the start."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.003
+    """Of AdamW, at the start; it falls linearly to a tenth."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Windows per training step."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -71,7 +71,11 @@ class SequenceConfig(Config):
     dislike_input: bool = False
     """Whether the model sees which items of the history were disliked."""
     not_to_recommend_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the not-to-recommend loss on disliked items, beside 1 for a positive label; 0 switches it off."""
+    """Weight of the not-to-recommend loss on disliked items, beside 1 for a positive label; 0 switches it off.
+
+    The gradient is in proportion to the disliked item's probability among label and negatives, about 1 / (1 +
+    negatives) at first, so weights of 16 to 256 go with 128 negatives. Disliked items then are no positive labels.
+    """
 
     def input_flags(self) -> tuple[Feedback, ...]:
         """The kinds of feedback that the model reads, in the order of its maps."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from simulator.draws import Draws, Purpose
 
 from recommenders.base import (
     Bool,
@@ -22,6 +21,7 @@ from recommenders.base import (
     Slates,
 )
 from recommenders.registry import build
+from simulator.draws import Draws, Purpose
 
 SMALL: Mapping[str, Any] = {"dim": 8, "window": 6, "epochs": 2, "batch_size": 16, "negatives": 8}
 """Settings with which a sequence model trains in a blink."""
@@ -37,6 +37,10 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "linear_recurrent": SMALL | {"dislike_input": True, "not_to_recommend_weight": 4.0},
 }
 """Every recommender, some with several settings; the first word is the name."""
+
+
+def name_of(case: str) -> str:
+    return case.partition(" ")[0]
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ def make_log(seed: int = 0, n_users: int = 30, n_rows: int = 600, n_items: int =
     )
 
 
-def make_requests(seed: int = 0, n: int = 5, width: int = 6, n_items: int = 40, eligible: Bool | None = None) -> Requests:
+def make_requests(
+    seed: int = 0, n: int = 5, width: int = 6, n_items: int = 40, eligible: Bool | None = None
+) -> Requests:
     rng = np.random.default_rng(seed)
     length = rng.integers(0, width + 1, n)
     padded = np.arange(width) < width - length[:, None]
@@ -112,7 +118,7 @@ def make_requests(seed: int = 0, n: int = 5, width: int = 6, n_items: int = 40, 
 
 
 def fitted(case: str, log: Interactions | None = None, seed: int = 3) -> Recommender:
-    recommender = build(case.split()[0], CASES[case])
+    recommender = build(name_of(case), CASES[case])
     recommender.fit(make_log() if log is None else log, make_items(), seed=seed)
     return recommender
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recommenders.base import Recommender, RecommenderError, Requests, Slates
 from recommenders.registry import build
-from tests.recommenders.cases import CASES, ask, assert_same, fitted, make_items, make_log, make_requests
+from tests.recommenders.cases import CASES, ask, assert_same, fitted, make_items, make_log, make_requests, name_of
 
 SEEDS = st.integers(0, 10_000)
 
@@ -81,7 +81,7 @@ def test_fit_modifies_neither_its_log_nor_a_global_generator(case: str) -> None:
 
 
 def test_a_loaded_state_answers_bit_for_bit(case: str, recommender: Recommender) -> None:
-    loaded = build(case.split()[0], CASES[case])
+    loaded = build(name_of(case), CASES[case])
     saved = {name: value.copy() for name, value in recommender.state_dict().items()}
     loaded.load_state_dict(saved, make_items())
     requests = make_requests(11, n=20)
@@ -111,7 +111,7 @@ def test_too_few_eligible_items_are_an_error(recommender: Recommender) -> None:
 @pytest.mark.parametrize("case", [c for c in CASES if "random" not in c and "oracle" not in c])
 def test_serving_before_fitting_is_an_error(case: str) -> None:
     with pytest.raises(RecommenderError, match="expected `fit` or `load_state_dict` first"):
-        ask(build(case.split()[0], CASES[case]), make_requests(), 3)
+        ask(build(name_of(case), CASES[case]), make_requests(), 3)
 
 
 @pytest.mark.parametrize("case", ["popularity", "item_knn", "gru4rec", "linear_recurrent"])

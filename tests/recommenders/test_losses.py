@@ -45,7 +45,12 @@ def test_not_to_recommend_has_its_closed_form(values: list[float], weight: float
 
 @pytest.mark.parametrize(
     ("margin", "value", "slope"),
-    [(-700.0, math.exp(-700), math.exp(-700)), (-40.0, math.exp(-40), math.exp(-40)), (40.0, 40.0, 1.0), (900.0, 900.0, 1.0)],
+    [
+        (-700.0, math.exp(-700), math.exp(-700)),
+        (-40.0, math.exp(-40), math.exp(-40)),
+        (40.0, 40.0, 1.0),
+        (900.0, 900.0, 1.0),
+    ],
 )
 def test_not_to_recommend_keeps_its_digits_near_0_and_1(margin: float, value: float, slope: float) -> None:
     logit = as_row([margin, 0.0])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def windows_slowly(log: Interactions, window: int, label_dislikes: bool) -> list
     for user in np.unique(log.user):
         mine = np.flatnonzero(log.user == user)
         pairs = []
-        for source, label in zip(mine[:-1], mine[1:], strict=True):
+        for source, label in itertools.pairwise(mine):
             flags = Feedback(int(log.feedback[label]))
             liked = bool(flags & (Feedback.LONG_DWELL | Feedback.LIKE))
             disliked = label_dislikes and bool(flags & Feedback.DISLIKE)
@@ -49,7 +51,9 @@ def test_equals_a_loop_over_users(log: Interactions, window: int, label_dislikes
 
 @given(log=LOGS, window=st.integers(1, 8))
 def test_every_interaction_but_a_users_first_is_one_label(log: Interactions, window: int) -> None:
-    log = Interactions(log.tick, log.user, log.item, np.full(len(log), Feedback.LONG_DWELL, np.uint8), log.dwell_seconds)
+    log = Interactions(
+        log.tick, log.user, log.item, np.full(len(log), Feedback.LONG_DWELL, np.uint8), log.dwell_seconds
+    )
     windows = training_windows(log, window, label_dislikes=False)
     assert (windows.positive >= 0).sum() == len(log) - len(np.unique(log.user))
 
