@@ -127,7 +127,7 @@ def series(lines: Sequence[Line], write: Callable[[float], str], description: st
     bottom = _SERIES_HEIGHT - _AXIS
     x = _linear((days[0], days[-1]) if len(days) > 1 else (days[0] - 1, days[0] + 1), (_SERIES_LEFT, WIDTH - _MARGIN))
     y = _linear((low, high), (bottom, _MARGIN))
-    parts = [_value_axis(ticks(low, high, 3), y, write), _day_axis(days, x, bottom)]
+    parts = [_value_axis(ticks(low, high, 4), y, write), _day_axis(days, x, bottom)]
     parts += [_path(line, x, y) for line in lines]
     parts.append(_hover_columns(lines, days, x, bottom, write))
     return _svg(_SERIES_HEIGHT, description, parts)
@@ -205,10 +205,10 @@ def _span(css: str, low: float, high: float, scale: Callable[[float], float]) ->
 def _shape(tone: str, x: float, y: float) -> Markup:
     """Circle, diamond, square or hollow circle: the tone without its colour."""
     if tone == "worse":
-        return Markup('<path class="m" d="M{} {}l5.5 5.5l-5.5 5.5l-5.5-5.5z"/>').format(_n(x), _n(y - 5.5))
+        return Markup('<path class="m" d="M{} {}l5 5l-5 5l-5-5z"/>').format(_n(x), _n(y - 5))
     if tone == "changed":
-        return Markup('<path class="m" d="M{} {}h8v8h-8z"/>').format(_n(x - 4), _n(y - 4))
-    return Markup('<circle class="m" cx="{}" cy="{}" r="4.5"/>').format(_n(x), _n(y))
+        return Markup('<path class="m" d="M{} {}h7v7h-7z"/>').format(_n(x - 3.5), _n(y - 3.5))
+    return Markup('<circle class="m" cx="{}" cy="{}" r="4"/>').format(_n(x), _n(y))
 
 
 def _percent_axis(axis: tuple[float, float], scale: Callable[[float], float], top: int) -> Markup:

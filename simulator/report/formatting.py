@@ -169,11 +169,15 @@ def _interval(low: float, high: float, decimals: int, write: Callable[[float, in
 
 
 def _decimals(estimate: Estimate, scale: float, least: int, most: int) -> int:
-    """Decimals that show at least one significant digit of the interval's width."""
+    """Decimals that show a significant digit of the interval's width, and that a limit clear of zero is not zero."""
     width = scale * (estimate.high - estimate.low)
     if not (math.isfinite(width) and width > 0):
         return least
-    return min(max(-math.floor(math.log10(width)), least), most)
+    decimals = min(max(-math.floor(math.log10(width)), least), most)
+    nearest = scale * min(abs(estimate.low), abs(estimate.high))
+    while is_clear(estimate) and decimals < most and round(nearest, decimals) == 0:
+        decimals += 1
+    return decimals
 
 
 def _level_decimals(estimate: Estimate, scale: float) -> int:

@@ -68,8 +68,8 @@ def _response_line(results: Results, similarity: str, measured: Sequence[Respons
     comparison = "otherwise" if " instead of " in action_phrase(results) else "without it"
     caveat = "" if _settled(strongest.response) else " (not clear of 1)"
     line = (
-        f"{strongest.arm}: after {action_phrase(results)} the next slate shows {ratio(strongest.response)} times as much "
-        f"of that {similarity} as {comparison}{caveat}"
+        f"{strongest.arm}: after {action_phrase(results)} the next slate shows {ratio(strongest.response)} times "
+        f"as much of that {similarity} as {comparison}{caveat}"
     )
     return "; ".join([line, *(f"{r.arm} (control): {ratio(r.response)}" for r in control)])
 
@@ -116,11 +116,8 @@ def _one_similarity(opening: str, similarity: str, measured: Sequence[Responsive
     unclear = [r for r in measured if r not in clear and r not in exact]
     less = [r for r in clear if r.response.value < 0]
     more = [r for r in clear if r.response.value > 0]
-    claims = [
-        f"{word} of the same {similarity} in {_ordered(rows)}"
-        for word, rows in (("less", less), ("more", more))
-        if rows
-    ]
+    groups = [("less", less), ("more", more)]
+    claims = [f"{word} of the same {similarity} in {_ordered(rows)}" for word, rows in groups if rows]
     rest = [f"no response at all (exactly 0) in {_listed(r.arm for r in exact)}"] if exact else []
     rest += [f"none clear from 0 in {_with_percents(unclear)}"] if unclear else []
     if not claims:
@@ -140,9 +137,10 @@ def _order_sentence(clear: Sequence[Responsiveness], unclear: Sequence[Responsiv
         (a, b) for a, b in combinations([*clear, *unclear], 2) if a in clear and _overlap(a.response, b.response)
     ]
     if not overlapping:
-        return [
-            "The arms' intervals do not overlap." if len(clear) > 1 else "Its interval overlaps with no other arm's."
-        ]
+        if len(clear) == 1:
+            return ["Its interval overlaps with no other arm's."]
+        rest = "" if len(clear) == measured else ", with each other or with the rest"
+        return [f"The intervals of the responding arms do not overlap{rest}."]
     if len(overlapping) > _NAMED_OVERLAPS:
         return [f"The intervals of {len(overlapping)} pairs of arms overlap, so the order of those is open."]
     pairs = "; ".join(f"{a.arm} and {b.arm}" for a, b in overlapping)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from simulator.experiment.results import Comparison, Manifest, Results
-from simulator.report.formatting import is_clear, missing, number, percent, percent_half_width, percent_interval, ratio
-from simulator.report.views import tone
+from simulator.experiment.results import Comparison, Estimate, Manifest, Results
+from simulator.report.formatting import is_clear, missing, number, percent_half_width, percent_interval, percent_value
+from simulator.report.views import observed, tone
 
 _LABEL_WIDTH = 26
 _CELL_WIDTH = 16
+_NUMBERS_WIDTH = 62
+"""Room of the table of responsiveness beside the arms' names."""
 _STYLES = {"better": "green", "worse": "red", "changed": "cyan", "unclear": ""}
 
 
@@ -44,15 +47,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def new_table(title: str, headers: Sequence[str], widths: Sequence[int | None] = ()) -> Table:
-    """A table whose first column is left-aligned text and whose others are right-aligned numbers."""
-    table = Table(
-        title=Text(printable(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+def new_table(title: str, headers: Sequence[str], first_width: int | None = None, width: int | None = None) -> Table:
+    """A table whose first column is text, left-aligned, and whose others are numbers, right-aligned.
+
+    Args:
+        title: printed above; may be empty.
+        headers: one a column.
+        first_width, width: most characters of the first column, and of each other column; None for as many as fit.
+    """
+    heading = Text(printable(title)) if title else None
+    table = Table(title=heading, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
-        justify = "left" if i == 0 else "right"
-        width = widths[i] if widths else None
-        table.add_column(Text(printable(header)), justify=justify, overflow="fold", max_width=width)  # type: ignore[arg-type]
+        most = width if i else first_width
+        table.add_column(Text(printable(header)), justify="right" if i else "left", overflow="fold", max_width=most)
     return table
 
 
@@ -67,7 +74,7 @@ def _print_verdicts(results: Results, console: Console) -> None:
     show(console, "Thresholds", "bold")
     for verdict in results.verdicts:
         mark = Text("  pass  " if verdict.passed else "  FAIL  ", style="green" if verdict.passed else "bold red")
-        line = Text(printable(f"{verdict.condition}  (observed {number(verdict.observed)})"))
+        line = Text(printable(f"{verdict.condition}  ({observed(verdict.observed)})"))
         console.print(mark + line, highlight=False)
     console.print()
 
@@ -76,17 +83,21 @@ def _print_responsiveness(results: Results, console: Console) -> None:
     if not results.responsiveness:
         return
     title = f"Responsiveness: {results.base_action} against {results.other_action}, {results.runs:,} trajectories"
-    table = new_table(title, ["arm", "same", "R", "interval", "unpaired", "times as much"])
+    # The arm's name gives way where the table is too wide: an interval broken over two lines misleads.
+    table = new_table(title, ["arm", "same", "R", "interval", "unpaired"], max(console.width - _NUMBERS_WIDTH, 10))
     for r in results.responsiveness:
         e = r.response
-        if e.value != e.value:  # NaN
-            add_row(table, [r.arm, r.similarity, "–", "–", "–", missing(e)])
-            continue
-        value, _, interval = percent(e).partition(" ")
-        style = "bold" if is_clear(e) else ""
-        unpaired = percent_interval(e.unpaired_low, e.unpaired_high).rstrip("%")
-        add_row(table, [r.arm, r.similarity, Text(value, style=style), interval, unpaired, ratio(e).split(" ")[0]])
+        value = Text(percent_value(e) if math.isfinite(e.value) else "–", style="bold" if is_clear(e) else "")
+        intervals = [percent_interval(e.low, e.high), percent_interval(e.unpaired_low, e.unpaired_high)]
+        add_row(table, [r.arm, r.similarity, value, *intervals])
     console.print(table)
+    _print_notes([r.response for r in results.responsiveness], console)
+
+
+def _print_notes(estimates: Iterable[Estimate], console: Console) -> None:
+    """Why numbers are missing, each reason once."""
+    for note in dict.fromkeys(missing(e) for e in estimates if not math.isfinite(e.value)):
+        show(console, f"– {note}", "dim")
 
 
 def _print_lifts(results: Results, console: Console) -> None:
@@ -98,13 +109,14 @@ def _print_lifts(results: Results, console: Console) -> None:
     for i, block in enumerate(blocks):
         title = f"Change against {results.control} in the A/B test, {results.users:,} users" if i == 0 else ""
         console.print(_lift_table(results, title, block))
+    _print_notes([c.lift for c in results.comparisons if c.arm in arms], console)
     confidence = number(100 * results.confidence)
     show(console, f"± is half the width of the paired {confidence}% interval; * marks intervals clear of 0.", "dim")
     console.print()
 
 
 def _lift_table(results: Results, title: str, arms: Sequence[str]) -> Table:
-    table = new_table(title, ["metric", *arms], [_LABEL_WIDTH, *[_CELL_WIDTH] * len(arms)])
+    table = new_table(title, ["metric", *arms], _LABEL_WIDTH, _CELL_WIDTH)
     found = {(c.arm, c.metric): c for c in results.comparisons}
     for metric in results.metrics:
         cells = [_lift_cell(found.get((arm, metric.name)), metric.better) for arm in arms]

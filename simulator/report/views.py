@@ -288,8 +288,8 @@ def made(manifest: Manifest) -> list[tuple[str, str, bool]]:
 
 
 def observed(value: float) -> str:
-    """A threshold's observed value."""
-    return number(value)
+    """What a threshold met."""
+    return f"observed {number(value)}" if math.isfinite(value) else "not measured"
 
 
 def _by_similarity(results: Results) -> list[tuple[str, list[Responsiveness]]]:
@@ -354,7 +354,8 @@ def _gain(label: str, factors: Sequence[float], most: float) -> Gain:
     arms = f"{exact} {'arm' if exact == 1 else 'arms'} exact" if exact else ""
     if not finite:
         return Gain(label, "exact", "no difference for any user", 100.0)
-    spread = f"{times(finite[0])} to {times(finite[-1])} over arms" if len(finite) > 1 else ""
+    ends = times(finite[0]), times(finite[-1])
+    spread = f"{ends[0]} to {ends[1]} over arms" if ends[0] != ends[1] else ""
     middle = _middle(factors)
     return Gain(label, times(middle), ", ".join(filter(None, (spread, arms))), round(100 * middle / most, 1))
 
@@ -414,5 +415,5 @@ def _item(impression: Impression, pair: TrajectoryPair) -> Item:
         same_creator=pair.focus_creator >= 0 and impression.creator == pair.focus_creator,
         same_topic=pair.focus_topic >= 0 and impression.topic == pair.focus_topic,
         feedback=" ".join(words),
-        dwell=f"{impression.dwell_seconds:.1f} s" if impression.dwell_seconds > 0 else "",
+        dwell=f"{impression.dwell_seconds:.1f} s" if 0 < impression.dwell_seconds < math.inf else "",
     )
