@@ -97,8 +97,9 @@ def _run(folder: Path) -> Record:
         return {**record, "state": "unreadable", "summary": f"unreadable: {error}"}
     whole = manifest.complete and folder.suffix != ".partial"
     state = "complete" if whole else "incomplete"
-    seconds = sum(manifest.seconds.values())
-    summary = f"{state}: seed {manifest.seed}, {manifest.impressions:,} impressions, {seconds:.0f} s"
+    seconds = manifest.seconds.get("total")  # the other stages may run side by side
+    lasted = "" if seconds is None else f", {seconds:.0f} s"
+    summary = f"{state}: seed {manifest.seed}, {manifest.impressions:,} impressions{lasted}"
     facts = {"seed": manifest.seed, "started_utc": manifest.started_utc, "seconds": seconds}
     return {**record, "state": state, **facts, "summary": f"{summary}, started {manifest.started_utc}"}
 
