@@ -95,7 +95,7 @@ def test_equal_runs_differ_in_nothing(tmp_path: Path) -> None:
     assert "All 12 settings are equal." in text
     assert "All 106 estimates are equal." in text
     assert "Event logs: identical in 4 of 4 shared arms." in text
-    assert "differ" not in text
+    assert "that differ" not in text
 
 
 def test_comparison_shows_only_what_differs(tmp_path: Path) -> None:
