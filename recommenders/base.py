@@ -3,8 +3,8 @@
 A recommender is trained on `Interactions`, receives a batch of `Requests` and answers with `Slates`. It never sees a
 user's latent state, only what a platform would have logged and delivered by the time of the request.
 
-Ids are non-negative int32 numbers; -1 pads a history and means nothing else. Ticks are integer milliseconds of simulated
-time since the world began.
+Ids are non-negative int32 numbers; -1 pads a history and means nothing else. Ticks are integer milliseconds of
+simulated time since the world began.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -61,7 +61,7 @@ class SequenceConfig(Config):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Of AdamW."""
     negatives: Annotated[int, Field(ge=0)] = 128
-    """Uniform negatives that a training step shares, at least 2; 0 for the full softmax."""
+    """Uniform negatives that a training step shares, at least 2; 0 for the full softmax over released items."""
     logq_correction: bool = False
     """Weight sampled negatives so that the loss estimates the full softmax; a dislike label then has little effect."""
     dwell_input: bool = True
@@ -76,6 +76,13 @@ class SequenceConfig(Config):
     The gradient is in proportion to the disliked item's probability among label and negatives, about 1 / (1 +
     negatives) at first, so weights of 16 to 256 go with 128 negatives. Disliked items then are no positive labels.
     """
+
+    @field_validator("negatives")
+    @classmethod
+    def _enough_negatives(cls, negatives: int) -> int:
+        if negatives == 1:
+            raise ValueError("expected 0 or at least 2: a lone negative may be the label itself")
+        return negatives
 
     def input_flags(self) -> tuple[Feedback, ...]:
         """The kinds of feedback that the model reads, in the order of its maps."""
@@ -306,25 +313,20 @@ class _Objective:
         item = self.item[batch]
         x = network.inputs(embedding.index_select(0, item.flatten()), self.combination[batch].flatten())
         state = network.encoder.states(x.reshape(*item.shape, -1)).flatten(0, 1)
-        sample = (
-            sample_uniform(self.candidate, self.config.negatives, self.generator) if self.config.negatives else None
-        )
+        # The full softmax is the one over all released items as negatives, the label itself masked.
+        negative = sample_uniform(self.candidate, self.config.negatives or len(self.candidate), self.generator)
+        population = len(self.candidate) if self.config.logq_correction else None
 
-        def logits(label: Tensor) -> tuple[Tensor, Tensor, int]:
+        def logits(label: Tensor) -> tuple[Tensor, Tensor]:
             at = (label >= 0).nonzero().squeeze(1)
-            chosen, item = state.index_select(0, at), label[at]
-            if sample is None:
-                return chosen @ embedding.T + bias, item, len(at)
-            population = len(self.candidate) if self.config.logq_correction else None
-            sampled = sampled_logits(chosen, embedding, bias, item, sample, population)
-            return sampled, torch.zeros_like(item), len(at)
+            sampled = sampled_logits(state.index_select(0, at), embedding, bias, label[at], negative, population)
+            return sampled, torch.zeros_like(at)
 
-        logit, label, n_positive = logits(self.positive[batch].flatten())
-        loss = cross_entropy(logit, label).sum()
+        positive_logit, column = logits(self.positive[batch].flatten())
+        loss = cross_entropy(positive_logit, column).sum()
         if weight > 0:
-            logit, label, _ = logits(self.negative[batch].flatten())
-            loss = loss + weight * not_to_recommend(logit, label).sum()
-        return loss / max(n_positive, 1)
+            loss = loss + weight * not_to_recommend(*logits(self.negative[batch].flatten())).sum()
+        return loss / max(len(positive_logit), 1)
 
 
 class _Served:

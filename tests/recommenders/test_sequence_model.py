@@ -1,0 +1,189 @@
+"""Laws of the sequence models beyond those of every recommender."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from recommenders.base import Feedback, Interactions, RecommenderError, State, UInt8
+from recommenders.gru4rec import GruEncoder
+from recommenders.linear_recurrent import LinearRecurrentConfig, LinearRecurrentEncoder
+from recommenders.registry import build
+from recommenders.sequence_model import Encoder, SequenceConfig, SequenceRecommender
+from tests.recommenders.cases import SMALL, ask, assert_same, make_items, make_log, make_requests
+
+MODELS = pytest.mark.parametrize("name", ["gru4rec", "linear_recurrent"])
+SEEDS = st.integers(0, 10_000)
+DISLIKE, DISMISS = np.uint8(Feedback.DISLIKE), np.uint8(Feedback.DISMISS)
+
+
+def fit(name: str, log: Interactions, **settings: object) -> SequenceRecommender:
+    model = build(name, SMALL | settings)
+    assert isinstance(model, SequenceRecommender)
+    model.fit(log, make_items(), seed=5)
+    return model
+
+
+_FITTED: dict[tuple[str, bool], SequenceRecommender] = {}
+
+
+def fitted(name: str, *, dislike_input: bool = True) -> SequenceRecommender:
+    key = (name, dislike_input)
+    if key not in _FITTED:
+        _FITTED[key] = fit(name, make_log(), dislike_input=dislike_input)
+    return _FITTED[key]
+
+
+def with_feedback(log: Interactions, feedback: UInt8) -> Interactions:
+    return replace(log, feedback=feedback)
+
+
+def equal(a: State, b: State) -> bool:
+    return all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+@MODELS
+@given(seed=SEEDS)
+def test_the_blind_arm_answers_alike_with_and_without_dislikes(name: str, seed: int) -> None:
+    requests = make_requests(seed)
+    pressed = np.where(requests.history_item >= 0, requests.history_feedback ^ DISLIKE, 0).astype(np.uint8)
+    disliked = replace(requests, history_feedback=pressed)
+    blind = fitted(name, dislike_input=False)
+    assert_same(ask(blind, requests, 10), ask(blind, disliked, 10))
+
+
+@MODELS
+def test_the_blind_arm_trains_alike_with_and_without_dislikes(name: str) -> None:
+    log = make_log()
+    pressed = with_feedback(log, log.feedback ^ DISLIKE)
+    assert equal(fit(name, log).state_dict(), fit(name, pressed).state_dict())
+    for settings in ({"dislike_input": True}, {"not_to_recommend_weight": 1.0}):
+        assert not equal(fit(name, log, **settings).state_dict(), fit(name, pressed, **settings).state_dict())
+
+
+@MODELS
+def test_dismissals_are_never_a_signal(name: str) -> None:
+    settings = {"dislike_input": True, "not_to_recommend_weight": 8.0}
+    log = make_log()
+    model = fit(name, log, **settings)
+    assert equal(model.state_dict(), fit(name, with_feedback(log, log.feedback ^ DISMISS), **settings).state_dict())
+    requests = make_requests(1)
+    dismissed = replace(requests, history_feedback=requests.history_feedback ^ DISMISS)
+    assert_same(ask(model, requests, 10), ask(model, dismissed, 10))
+
+
+@MODELS
+@pytest.mark.parametrize(
+    ("setting", "flags"), [("dwell_input", Feedback.LONG_DWELL | Feedback.SKIP), ("like_input", Feedback.LIKE)]
+)
+def test_an_input_that_is_off_is_not_read(name: str, setting: str, flags: Feedback) -> None:
+    model = fit(name, make_log(), **{setting: False})
+    requests = make_requests(2)
+    other = replace(requests, history_feedback=requests.history_feedback ^ np.uint8(flags))
+    assert_same(ask(model, requests, 10), ask(model, other, 10))
+
+
+@MODELS
+@given(seed=SEEDS)
+def test_padding_never_leaks(name: str, seed: int) -> None:
+    requests = make_requests(seed)
+    noise = np.random.default_rng(seed).integers(0, 64, requests.history_feedback.shape)
+    leaking = np.where(requests.history_item < 0, noise, requests.history_feedback).astype(np.uint8)
+    model = fitted(name)
+    assert_same(ask(model, requests, 10), ask(model, replace(requests, history_feedback=leaking), 10))
+
+
+@MODELS
+@given(seed=SEEDS)
+def test_nothing_before_the_window_matters(name: str, seed: int) -> None:
+    requests, older = make_requests(seed), make_requests(seed + 1, width=3)
+    wide = replace(
+        requests,
+        history_item=np.hstack([older.history_item, requests.history_item]),
+        history_feedback=np.hstack([older.history_feedback, requests.history_feedback]),
+    )
+    assert_same(ask(fitted(name), requests, 10), ask(fitted(name), wide, 10))
+
+
+@MODELS
+def test_a_history_narrower_than_the_window_is_an_error(name: str) -> None:
+    with pytest.raises(RecommenderError, match="history_item: got width 5, expected at least 6"):
+        ask(fitted(name), make_requests(width=5), 3)
+
+
+@MODELS
+def test_the_full_softmax_and_the_correction_train_too(name: str) -> None:
+    plain = fit(name, make_log(), not_to_recommend_weight=2.0)
+    for settings in ({"negatives": 0}, {"logq_correction": True}):
+        other = fit(name, make_log(), not_to_recommend_weight=2.0, **settings)
+        assert not equal(plain.state_dict(), other.state_dict())
+        assert np.isfinite(ask(other, make_requests(), 10).score).all()
+
+
+@MODELS
+def test_new_items_score_as_their_creator_and_topic_until_seen(name: str) -> None:
+    log = make_log()
+    log = log.take(log.item >= 16)  # items 0 to 15 stay unseen; 0 and 8 share creator and topic
+    requests = make_requests(3)
+    score = fit(name, log).scores(requests.history_item, requests.history_feedback)
+    np.testing.assert_array_equal(score[:, 0], score[:, 8])
+    assert (score[:, 0] != score[:, 16]).any()
+
+
+@MODELS
+def test_items_not_yet_released_are_no_negatives(name: str) -> None:
+    log, items = make_log(n_items=32), make_items()
+    late = replace(items, release_tick=np.where(np.arange(40) < 32, 0, 10**9).astype(np.int64))
+    alone = replace(late, topic=np.where(np.arange(40) < 32, items.topic, 4).astype(np.int32), n_topics=5)
+    model = build(name, SMALL | {"negatives": 0, "weight_decay": 0.0, "epochs": 1})
+    other = build(name, SMALL | {"negatives": 0, "weight_decay": 0.0, "epochs": 2})
+    for one in (model, other):
+        one.fit(log, alone, seed=5)
+    # The late items' topic has no other items: with no gradient it keeps its first values however long one trains.
+    a, b = (one.state_dict()["embedding.topic_vector"] for one in (model, other))
+    np.testing.assert_array_equal(a[4], b[4])
+    assert (a[:4] != b[:4]).any()
+
+
+def test_a_lone_negative_is_refused() -> None:
+    with pytest.raises(ValidationError, match="expected 0 or at least 2"):
+        SequenceConfig(negatives=1)
+
+
+def encoders() -> list[Encoder]:
+    generator = torch.Generator().manual_seed(9)
+    return [
+        GruEncoder(SequenceConfig(dim=4), generator),
+        LinearRecurrentEncoder(LinearRecurrentConfig(dim=4), generator),
+    ]
+
+
+@pytest.mark.parametrize("encoder", encoders(), ids=lambda e: type(e).__name__)
+@given(length=st.integers(0, 7), seed=SEEDS)
+def test_serving_equals_training(encoder: Encoder, length: int, seed: int) -> None:
+    x = torch.randn(1, length, 4, generator=torch.Generator().manual_seed(seed))
+    padding = torch.zeros(1, 7 - length, 4)
+    with torch.no_grad():
+        served = encoder.final_state(torch.cat([padding, x], 1), torch.tensor([length]))
+        trained = encoder.states(torch.cat([x, padding + 3], 1))
+    expected = trained[:, length - 1] if length else torch.zeros(1, 4)
+    torch.testing.assert_close(served, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_linear_recurrence_equals_its_definition() -> None:
+    encoder = encoders()[1]
+    assert isinstance(encoder, LinearRecurrentEncoder)
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        decay = encoder.decay_logit.sigmoid()
+        h = torch.zeros(len(decay), 4)
+        for row in x:
+            h = decay[:, None] * h + (1 - decay[:, None] ** 2).sqrt() * row
+        state = torch.einsum("md,mde->e", h, encoder.readout)
+        torch.testing.assert_close(encoder.states(x[None])[0, -1], state, rtol=1e-4, atol=1e-5)
