@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 import simpy
@@ -67,7 +68,7 @@ class Pace:
         look_ahead: most ticks that a user runs ahead of the clock; none: up to the next global event.
     """
 
-    batch_users: int = 2048
+    batch_users: int = 8192
     look_ahead: int | None = None
 
 
@@ -125,7 +126,9 @@ def simulate(
     )  # fmt: skip
     if until > start.tick:
         _run(live, until, pace, heartbeat)
+    clock = perf_counter()
     log = collector.log()
+    stopwatch.add("log", clock)
     kept = tuple(d for d in live.deployments if d is _serving(live.deployments, until) or d.tick >= until)
     end = Snapshot(until, pool.state, pool.history, kept, EventLog.concatenate([start.log, log]))
     return Trajectory(log, end, stopwatch)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from recommenders.base import Feedback, Float32, Float64, Int32, Int64, UInt8
+from recommenders.base import Float32, Float64, Int32, Int64, UInt8
 from simulator.engine.log import EventLog
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Served:
         item: int32[n, k].
         feedback: uint8[n, k].
         dwell_seconds: float32[n, k].
-        done_tick: int64[n, k], when each slot was done with.
+        feedback_tick: int64[n, k], when each slot was done with; -1 where the user did not look.
         propensity: float64[n, k], or None for a deterministic policy.
     """
 
@@ -33,7 +37,7 @@ class Served:
     item: Int32
     feedback: UInt8
     dwell_seconds: Float32
-    done_tick: Int64
+    feedback_tick: Int64
     propensity: Float64 | None
 
 
@@ -49,29 +53,42 @@ class Collector:
 
     def log(self) -> EventLog:
         """All rows so far, in order of (tick, user, slot)."""
-        if not self.batches:
-            return EventLog.empty()
         b = self.batches
+        if not b:
+            return EventLog.empty()
         tick, user = np.concatenate([s.tick for s in b]), np.concatenate([s.user for s in b])
         # Requests are sorted, not impressions: a user has one request at a tick, and its slots stay together.
-        order = np.lexsort((user, tick))
+        order = _order(tick, user)
         k = b[0].item.shape[1]
-        feedback = np.concatenate([s.feedback for s in b])[order]
-        done_tick = np.concatenate([s.done_tick for s in b])[order]
-        done_tick[(feedback & np.uint8(Feedback.EXAMINED)) == 0] = -1
+
+        def by_slot(parts: list[npt.NDArray[_Scalar]]) -> npt.NDArray[_Scalar]:
+            # take copies whole rows, four times as fast as indexing them
+            return np.concatenate(parts).take(order, axis=0).reshape(-1)
+
+        def by_request(parts: list[npt.NDArray[_Scalar]]) -> npt.NDArray[_Scalar]:
+            return np.repeat(np.concatenate(parts)[order], k)
+
         return EventLog(
             tick=np.repeat(tick[order], k),
             user=np.repeat(user[order], k),
-            session=np.repeat(np.concatenate([s.session for s in b])[order], k),
-            step=np.repeat(np.concatenate([s.step for s in b])[order], k),
+            session=by_request([s.session for s in b]),
+            step=by_request([s.step for s in b]),
             slot=np.tile(np.arange(k, dtype=np.int32), len(order)),
-            item=np.concatenate([s.item for s in b])[order].reshape(-1),
-            feedback=feedback.reshape(-1),
-            dwell_seconds=np.concatenate([s.dwell_seconds for s in b])[order].reshape(-1),
-            feedback_tick=done_tick.reshape(-1),
-            propensity=np.concatenate([_propensity(s) for s in b])[order].reshape(-1),
-            satisfaction=np.repeat(np.concatenate([s.satisfaction for s in b])[order], k),
+            item=by_slot([s.item for s in b]),
+            feedback=by_slot([s.feedback for s in b]),
+            dwell_seconds=by_slot([s.dwell_seconds for s in b]),
+            feedback_tick=by_slot([s.feedback_tick for s in b]),
+            propensity=by_slot([_propensity(s) for s in b]),
+            satisfaction=by_request([s.satisfaction for s in b]),
         )
+
+
+def _order(tick: Int64, user: Int32) -> npt.NDArray[np.intp]:
+    """Order of (tick, user): by one key of 64 bits where it fits, four times as fast as by two."""
+    since, n_users = tick - tick.min(), int(user.max()) + 1
+    if (int(since.max()) + 1) * n_users >= 2**63:
+        return np.lexsort((user, tick))
+    return np.argsort(since * n_users + user)
 
 
 def _propensity(served: Served) -> Float32:

@@ -66,7 +66,7 @@ class UserPool:
     arm: str
     slate_size: int
     ingestion_delay: int
-    batch_users: int = 2048
+    batch_users: int = 8192
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def run_until(
@@ -101,9 +101,10 @@ class UserPool:
         clock = self.stopwatch.add("behaviour", clock)
         self.behaviour.advance(self.world, state, users, tick, slates.item, responses)
         clock = self.stopwatch.add("state", clock)
-        done_tick = tick[:, None] + responses.done_after
+        looked = responses.feedback > 0
+        feedback_tick = np.where(looked, tick[:, None] + responses.done_after, -1)
         self.history.append(
-            users, tick, self.ingestion_delay, slates.item, responses.feedback, responses.dwell_seconds, done_tick
+            users, tick, self.ingestion_delay, slates.item, responses.feedback, responses.dwell_seconds, feedback_tick
         )
         clock = self.stopwatch.add("history", clock)
         self.collector.add(
@@ -116,7 +117,7 @@ class UserPool:
                 slates.item,
                 responses.feedback,
                 responses.dwell_seconds,
-                done_tick,
+                feedback_tick,
                 slates.propensity,
             )
         )

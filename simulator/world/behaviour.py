@@ -17,7 +17,6 @@ from scipy.special import ndtr, ndtri
 from recommenders.base import TICKS_PER_SECOND, Feedback, Float32, Float64, Int32, Int64, UInt8
 from simulator.draws import Purpose
 from simulator.scenario import schema
-from simulator.world.appeal import creator_appeal
 from simulator.world.engagement import end_of_request, start_session
 from simulator.world.state import UserState, new_state
 from simulator.world.world import World
@@ -216,7 +215,7 @@ def item_appeal(world: World, state: UserState, user: Rows, item: Int32) -> Floa
     topic = features.topic[item]
     cell = user * features.n_topics + topic
     taste: Float64 = state.taste.reshape(-1)[cell].astype(np.float64) - state.satiation.reshape(-1)[cell]
-    return taste + creator_appeal(world, user, features.creator[item]) + world.catalogue.quality[item]
+    return taste + world.creator_appeal(user, features.creator[item]) + world.catalogue.quality[item]
 
 
 def _dwell_seconds(

@@ -176,7 +176,7 @@ def _annoy(world: World, state: UserState, users: Rows, tick: Int64, item: Int32
 
 def _any_of(shown: Int32, remembered: Int32) -> npt.NDArray[np.bool_]:
     """Which of the shown ids are remembered by the user of the row: [n, k] against [n, m] -> bool[n, k]."""
-    found = shown == remembered[:, :1]
+    found: npt.NDArray[np.bool_] = shown == remembered[:, :1]
     for column in range(1, remembered.shape[1]):
         found |= shown == remembered[:, column : column + 1]
     return found

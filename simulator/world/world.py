@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from recommenders.base import Float32, Int32
 from simulator.draws import Draws
 from simulator.scenario import schema
+from simulator.world.appeal import creator_appeal, creator_appeal_table
 from simulator.world.catalogue import Catalogue, build_catalogue
 from simulator.world.population import Population, build_population
 
@@ -26,6 +32,19 @@ class World:
     catalogue: Catalogue
     population: Population
     draws: Draws
+
+    def creator_appeal(self, user: npt.NDArray[np.intp], creator: Int32) -> Float32:
+        """Utility that the creator adds for the user of the same row: intp[m], int32[m] -> float32[m]."""
+        table = self._creator_table
+        if table is None:
+            return creator_appeal(self.settings.population, self.draws, user, creator)
+        appeal: Float32 = table.reshape(-1)[user * table.shape[1] + creator]
+        return appeal
+
+    @cached_property
+    def _creator_table(self) -> Float32 | None:
+        n_users, n_creators = self.population.n_users, self.catalogue.features.n_creators
+        return creator_appeal_table(self.settings.population, self.draws, n_users, n_creators)
 
 
 def build_world(settings: schema.World, *, seed: int, replicate: int = 0, horizon_ticks: int, directory: Path) -> World:

@@ -1,0 +1,40 @@
+"""A recommender of your own, in one file: the newest items of creators that the user has not pushed back on lately.
+
+Put it into a scenario as `recommender: examples.freshest:Freshest`, or try it against a shipped one:
+
+    pushback run quickstart --set 'arms[0]={name: freshest, recommender: "examples.freshest:Freshest"}' --set control=freshest
+"""
+
+import numpy as np
+
+from recommenders.base import Config, Feedback, Slates, Traits
+from recommenders.topk import top_k
+
+
+class FreshestConfig(Config):
+    forgive_after: int = 20  # interactions after which a dislike is forgotten
+
+
+class Freshest:
+    config_class = FreshestConfig
+
+    def __init__(self, config):
+        self.traits = Traits(history_length=config.forgive_after)
+
+    def fit(self, log, items, *, seed, progress=None):
+        self.load_state_dict({}, items)
+
+    def recommend(self, requests, k, draws):
+        disliked = requests.history_feedback & Feedback.DISLIKE > 0
+        row, column = np.nonzero(disliked)
+        blocked = np.zeros((len(requests), self.items.n_creators), dtype=bool)
+        blocked[row, self.items.creator[requests.history_item[row, column]]] = True
+        age_days = (requests.tick[:, None] - self.items.release_tick) / 86_400_000
+        score = -age_days - 1e6 * blocked[:, self.items.creator]
+        return top_k(score.astype(np.float32), requests.eligible, k)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state, items):
+        self.items = items

@@ -1,0 +1,210 @@
+"""Runs a scenario from file to report. With `cli.py` the only place that meets concrete recommenders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import version
+from multiprocessing.queues import Queue
+from pathlib import Path
+from threading import Thread
+from time import perf_counter
+
+from rich.console import Console
+
+from recommenders.base import Recommender
+from recommenders.registry import build
+from simulator.engine.log import EventLog
+from simulator.engine.log_files import log_hash, write_log
+from simulator.engine.serving import EngineError
+from simulator.experiment.results import Manifest, Results
+from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm
+from simulator.progress import StudyProgress, throttled
+from simulator.report import answer_sentence, manifest_to_json, results_to_json, write_report
+from simulator.scenario.loader import LoadedScenario, resolved_yaml
+from simulator.scenario.schema import Policy
+
+_PACKAGES = ("pushback", "numpy", "scipy", "torch", "simpy", "pydantic", "pyarrow")
+_Tell = Callable[[str, str, float, float, int], None]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that is whole.
+
+    Attributes:
+        folder: where everything is.
+        results: what was found.
+        manifest: how it was made.
+    """
+
+    folder: Path
+    results: Results
+    manifest: Manifest
+
+
+class RunInterrupted(Exception):
+    """The user stopped a run; the message says what is left of it."""
+
+
+def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Console, command: str) -> FinishedRun:
+    """Run a scenario and write its folder `out/<scenario>/<run>/`.
+
+    The folder has the suffix `.partial` until everything in it is written.
+
+    Args:
+        loaded: the scenario.
+        out: the folder of all runs.
+        jobs: arms that run at the same time, each in a process of its own; 1 runs them here. Never changes a result.
+        console: shows progress if it is a terminal.
+        command: the command line, for the manifest.
+
+    Raises:
+        EngineError, RecommenderError, CatalogueError: the scenario cannot be run.
+        OSError: the folder cannot be written.
+        RunInterrupted: the user pressed Ctrl-C.
+    """
+    scenario = loaded.scenario
+    started = datetime.now(timezone.utc)
+    folder = _new_folder(out / loaded.name, f"{started:%Y%m%d-%H%M%S}-seed{scenario.seed}")
+    part = folder.with_name(folder.name + ".partial")
+    (part / "events").mkdir(parents=True)
+    yaml = resolved_yaml(scenario)
+    (part / "scenario.yaml").write_text(yaml, encoding="utf-8")
+    manifest = Manifest(
+        run=folder.name,
+        scenario=loaded.name,
+        seed=scenario.seed,
+        scenario_sha256=hashlib.sha256(yaml.encode()).hexdigest(),
+        log_sha256={},
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        started_utc=started.isoformat(timespec="seconds"),
+        seconds={},
+        impressions=0,
+        impressions_per_second=0.0,
+        command=command,
+        complete=False,
+    )
+    _write(part / "manifest.json", manifest_to_json(manifest))
+    try:
+        results, manifest = _run(loaded, part, manifest, jobs, console)
+    except KeyboardInterrupt:
+        raise RunInterrupted(f"interrupted; the unfinished run is left in {part}") from None
+    _write(part / "results.json", results_to_json(results))
+    _write(part / "manifest.json", manifest_to_json(replace(manifest, complete=True)))
+    write_report(part)
+    os.replace(part, folder)
+    return FinishedRun(folder, results, replace(manifest, complete=True))
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    candidates = (parent / (name if n == 1 else f"{name}-{n}") for n in range(1, 1000))
+    return next(c for c in candidates if not c.exists() and not c.with_name(c.name + ".partial").exists())
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _run(
+    loaded: LoadedScenario, part: Path, manifest: Manifest, jobs: int, console: Console
+) -> tuple[Results, Manifest]:
+    scenario = loaded.scenario
+    seconds: dict[str, float] = {}
+    clock = perf_counter()
+    with StudyProgress(console) as progress:
+        tell = throttled(progress.update)
+        study = prepare(
+            scenario, loaded.path.parent, _builder(scenario.logging_policy),
+            {arm.name: _builder(arm) for arm in scenario.arms}, partial(tell, "all arms"),
+        )  # fmt: skip
+        progress.finish("all arms")
+        write_log(part / "events" / "warm_up.parquet", "warm_up", study.start.log)
+        seconds["warm-up"] = perf_counter() - clock
+        outcomes = {}
+        for outcome in _outcomes(study, jobs, tell):
+            progress.finish(outcome.name)
+            write_log(part / "events" / f"{outcome.name}.parquet", outcome.name, outcome.log)
+            outcomes[outcome.name] = outcome
+            seconds |= {f"{outcome.name}: {stage}": took for stage, took in outcome.seconds.items()}
+    simulating = sum(took for stage, took in seconds.items() if not stage.endswith("training"))
+    clock_estimates = perf_counter()
+    results = estimate(study, loaded.name, [outcomes[arm.name] for arm in scenario.arms])
+    results = replace(results, answer=answer_sentence(results))
+    seconds["estimates"] = perf_counter() - clock_estimates
+    seconds["total"] = perf_counter() - clock
+    logs: dict[str, EventLog] = {"warm_up": study.start.log} | {a.name: outcomes[a.name].log for a in scenario.arms}
+    impressions = sum(len(log) for log in logs.values())
+    return results, replace(
+        manifest,
+        log_sha256={name: log_hash(log) for name, log in logs.items()},
+        seconds={stage: round(took, 3) for stage, took in seconds.items()},
+        impressions=impressions,
+        impressions_per_second=round(impressions / simulating, 1),
+    )
+
+
+def _builder(policy: Policy) -> Callable[[], Recommender]:
+    return partial(build, policy.recommender, policy.config)
+
+
+def _outcomes(study: Study, jobs: int, tell: _Tell) -> Iterator[ArmOutcome]:
+    arms = study.scenario.arms
+    if jobs <= 1 or len(arms) == 1:
+        for arm in arms:
+            yield run_arm(study, arm.name, _builder(arm), partial(tell, arm.name))
+        return
+    context = multiprocessing.get_context("spawn")
+    messages: Queue[tuple[str, str, float, float, int] | None] = context.Queue()
+    listener = Thread(target=_listen, args=(messages, tell), daemon=True)
+    listener.start()
+    executor = ProcessPoolExecutor(min(jobs, len(arms)), context, _adopt, (study, messages))
+    try:
+        futures: list[Future[ArmOutcome]] = [executor.submit(_run_here, arm.name) for arm in arms]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise EngineError("a worker process died (out of memory?); try --jobs 1") from error
+    finally:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        executor.shutdown(cancel_futures=True)
+        messages.put(None)
+        listener.join()
+
+
+def _listen(messages: Queue[tuple[str, str, float, float, int] | None], tell: _Tell) -> None:
+    while (message := messages.get()) is not None:
+        tell(*message)
+
+
+_worker: dict[str, object] = {}
+"""What a worker process was given when it started: the study and where to tell of progress."""
+
+
+def _adopt(study: Study, messages: Queue[tuple[str, str, float, float, int] | None]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    _worker["study"], _worker["messages"] = study, messages
+
+
+def _run_here(name: str) -> ArmOutcome:
+    study, messages = _worker["study"], _worker["messages"]
+    assert isinstance(study, Study)
+    arm = next(a for a in study.scenario.arms if a.name == name)
+    put = throttled(lambda *message: messages.put(message))  # type: ignore[attr-defined]
+    return run_arm(study, name, _builder(arm), partial(put, name))
