@@ -42,7 +42,7 @@ class Responses:
         dwell_seconds: float32[n, k]; 0 where the user did not look.
         done_after: int64[n, k], ticks from being served until the user was done with the slot; non-decreasing along
             a row, at least 1.
-        displeased: bool[n, k], displeased with the item, pressed or not; latent, so neither log nor recommender sees it.
+        displeased: bool[n, k], displeased with the item, pressed or not; latent: neither log nor recommender sees it.
     """
 
     n_examined: Int32
@@ -74,7 +74,7 @@ class Behaviour(Protocol):
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
     ) -> None:
-        """Apply the responses to the rows `users` of `state`: they end with session, step and tick of the next request."""
+        """Apply the responses to the rows `users` of `state`, up to session, step and tick of the next request."""
         ...
 
 
@@ -135,7 +135,8 @@ def _examined_slots(world: World, state: UserState, users: Rows, k: int) -> Int3
     uniform = world.draws.uniform(Purpose.ATTENTION, users, state.session[users], state.step[users])[0]
     patience = world.population.patience[users].astype(np.float64)
     with np.errstate(divide="ignore"):
-        persistent = 1.0 + np.floor(np.log(uniform) / np.log(patience))
+        # Both logs are <= 0; without abs, patience 1 would divide by a positive zero and look at one slot, not at all.
+        persistent = 1.0 + np.floor(np.abs(np.log(uniform)) / np.abs(np.log(patience)))
     left = np.ceil(state.budget[users].astype(np.float64))
     n_examined: Int32 = np.clip(np.minimum(persistent, left), 1.0, k).astype(np.int32)
     return n_examined
