@@ -253,6 +253,43 @@ def compare(run_a: str, run_b: str) -> None:
     compare_runs(Path(run_a), Path(run_b), Console())
 
 
+@main.command()
+@click.argument("presets", metavar="[PRESET]...", nargs=-1)
+@click.option("--users", type=click.IntRange(34, 1_000_000), help="Simulated users; fewer are faster and noisier.")
+@click.option("--days", type=click.IntRange(1, 365), help="Simulated days.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Of the world.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
+@click.pass_context
+def targets(
+    ctx: click.Context, presets: tuple[str, ...], users: int | None, days: int | None, seed: int, as_json: bool
+) -> None:
+    """Set presets beside real platforms: target, simulated, ratio, and where the target comes from.
+
+    Without PRESET, all that have targets. The exit code is 1 if a figure is out by more than a factor of 1.5.
+
+    \b
+    Examples:
+      pushback targets short_video
+      pushback targets music --seed 2 --json
+    """
+    from rich.console import Console
+
+    from simulator.commands.targets import measure_presets, presets_as_json, print_presets
+    from simulator.experiment.targets import sheet_names
+    from simulator.scenario.faults import one_of
+
+    for preset in presets:
+        if preset not in sheet_names():
+            _fail(f"PRESET: got {preset!r}, expected {one_of(list(sheet_names()), preset)}")
+    found = measure_presets(presets or sheet_names(), users=users, days=days, seed=seed, console=Console(stderr=True))
+    if as_json:
+        click.echo(presets_as_json(found))
+    else:
+        print_presets(found, Console())
+    if not all(measured.passed for measured in found):
+        ctx.exit(1)
+
+
 def _load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> LoadedScenario:
     from simulator.commands.components import load
     from simulator.scenario.faults import ScenarioErrors
