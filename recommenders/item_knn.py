@@ -26,7 +26,7 @@ from recommenders.base import (
 )
 from recommenders.popularity import positive_count
 from recommenders.sequences import is_positive, runs
-from recommenders.topk import top_k
+from recommenders.topk import hide_viewed, top_k
 
 
 class ItemKnnConfig(Config):
@@ -38,6 +38,8 @@ class ItemKnnConfig(Config):
     """Neighbours kept per item."""
     shrinkage: Annotated[float, Field(ge=0)] = 10.0
     """Added to the denominator of the cosine, so that rare coincidences count little."""
+    filter_viewed: bool = True
+    """Whether items of the window are kept from being shown again."""
 
 
 class ItemKnn:
@@ -77,6 +79,10 @@ class ItemKnn:
         history.sum_duplicates()
         # SciPy multiplies row by row, in the order of the row's sorted items: no row sees its batch-mates.
         score = (history @ similarity).toarray()
+        if self.config.filter_viewed:
+            place = np.empty_like(popular)
+            place[popular] = np.arange(len(popular), dtype=np.int32)
+            hide_viewed(score, np.where(item == PADDING, PADDING, place[item]))
         best = top_k(score, requests.eligible[popular], k)
         return Slates(item=popular[best.item], score=best.score)
 

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from recommenders.base import (
+    PADDING,
     Config,
     Float32,
     Interactions,
@@ -33,6 +34,11 @@ class PopularityConfig(Config):
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 ranks; above it, slots are drawn with probability proportional to count ** (1 / temperature)."""
 
+    window: Annotated[int, Field(ge=1, le=1000)] = 50
+    """How many past interactions `filter_viewed` looks at."""
+    filter_viewed: bool = True
+    """Whether items of the window are kept from being shown again; a policy with a temperature never does so."""
+
 
 class Popularity:
     """Most positive feedback first, the same for everyone; with a temperature, a draw in proportion to popularity."""
@@ -41,7 +47,8 @@ class Popularity:
 
     def __init__(self, config: PopularityConfig) -> None:
         self.config = config
-        self.traits = Traits()
+        filters = config.filter_viewed and config.temperature == 0
+        self.traits = Traits(history_length=config.window if filters else 0)
         self._score: Float32 | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
@@ -49,7 +56,7 @@ class Popularity:
         self._score = np.log(positive_count(log, items.n_items) + self.config.smoothing).astype(np.float32)
 
     def recommend(self, requests: Requests, k: int, draws: RequestDraws) -> Slates:
-        """The top `k`, ranked once for the batch; or Plackett-Luce slates with their propensities.
+        """The top `k` not viewed yet, ranked once for the batch; or Plackett-Luce slates with their propensities.
 
         Raises:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
@@ -57,9 +64,18 @@ class Popularity:
         score = self._fitted()
         if self.config.temperature > 0:
             return shared_plackett_luce(score, requests.eligible, k, self.config.temperature, draws)
-        best = top_k(score[None], requests.eligible, k)
-        n = len(requests)
-        return Slates(item=np.repeat(best.item, n, axis=0), score=np.repeat(best.score, n, axis=0))
+        history = requests.history_item[:, max(0, requests.history_item.shape[1] - self.traits.history_length) :]
+        n, window = history.shape
+        n_ranked = max(k, min(k + window, int(requests.eligible.sum())))
+        best = top_k(score[None], requests.eligible, n_ranked)
+        # Viewed items go behind the others, in the same order; there are enough others unless the catalogue is small.
+        rank = np.full(len(score), n_ranked)
+        rank[best.item[0]] = np.arange(n_ranked)
+        row, column = np.nonzero(history != PADDING)
+        viewed = np.zeros((n, n_ranked + 1), np.bool_)
+        viewed[row, rank[history[row, column]]] = True
+        chosen = np.argsort(viewed[:, :n_ranked], axis=1, kind="stable")[:, :k]
+        return Slates(item=best.item[0][chosen], score=best.score[0][chosen])
 
     def state_dict(self) -> State:
         """`score`: float32[n_items]."""

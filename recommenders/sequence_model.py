@@ -38,7 +38,7 @@ from recommenders.base import (
 )
 from recommenders.losses import cross_entropy, not_to_recommend, sample_uniform, sampled_logits
 from recommenders.sequences import Windows, training_windows
-from recommenders.topk import top_k
+from recommenders.topk import hide_viewed, top_k
 from recommenders.training import train
 
 SERVING_BATCH = 256
@@ -70,6 +70,8 @@ class SequenceConfig(Config):
     """Whether the model sees which items of the history were liked."""
     dislike_input: bool = False
     """Whether the model sees which items of the history were disliked."""
+    filter_viewed: bool = True
+    """Whether items of the window are kept from being shown again."""
     not_to_recommend_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the not-to-recommend loss on disliked items, beside 1 for a positive label; 0 switches it off.
 
@@ -240,6 +242,8 @@ class SequenceRecommender:
             RecommenderError: not fitted, the history is narrower than `window`, or fewer than `k` items are eligible.
         """
         score = self.scores(requests.history_item, requests.history_feedback)
+        if self.config.filter_viewed:
+            hide_viewed(score, requests.history_item[:, -self.config.window :])
         return top_k(score, requests.eligible, k)
 
     def scores(self, history_item: Int32, history_feedback: UInt8) -> Float32:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommenders.base import Bool, Float32, Int32, RecommenderError, Slates
+from recommenders.base import PADDING, Bool, Float32, Int32, RecommenderError, Slates
 
 
 def top_k(score: Float32, eligible: Bool, k: int) -> Slates:
@@ -42,6 +42,17 @@ def top_k(score: Float32, eligible: Bool, k: int) -> Slates:
     order = np.lexsort((-value, row))
     best = order[first[:, None] + np.arange(k)]
     return Slates(item=candidates[flat[best] % n_candidates], score=value[best])
+
+
+def hide_viewed(score: Float32, history_item: Int32) -> None:
+    """Put the items of each row's history behind all others, in place: shown only where nothing else is left.
+
+    Args:
+        score: float32[n, n_items]; changed.
+        history_item: int32[n, h], -1 where padded.
+    """
+    row, column = np.nonzero(history_item != PADDING)
+    score[row, history_item[row, column]] = np.finfo(np.float32).min
 
 
 def eligible_items(eligible: Bool, k: int) -> Int32:

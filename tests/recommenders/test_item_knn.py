@@ -30,7 +30,7 @@ def test_neighbours_equal_a_loop(seed: int, neighbours: int, shrinkage: float) -
 @given(seed=st.integers(0, 1000))
 def test_scores_sum_over_the_positive_history_and_fill_up_by_popularity(seed: int) -> None:
     log, n_items = make_log(seed, n_rows=300), 40
-    knn = ItemKnn(ItemKnnConfig(window=6, neighbours=3))
+    knn = ItemKnn(ItemKnnConfig(window=6, neighbours=3, filter_viewed=False))
     knn.fit(log, make_items(), seed=0)
     popular = knn.state_dict()["by_popularity"]
     requests = make_requests(seed)

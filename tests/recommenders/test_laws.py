@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommenders.base import Recommender, RecommenderError, Requests, Slates
+from recommenders.base import PADDING, Recommender, RecommenderError, Requests, Slates
 from recommenders.registry import build
 from tests.recommenders.cases import CASES, ask, assert_same, fitted, make_items, make_log, make_requests, name_of
 
@@ -58,6 +58,19 @@ def test_a_row_does_not_depend_on_its_batch(recommender: Recommender, seed: int,
     assert_same(ask(recommender, requests.take(order), 7), rows_of(together, order))
     one = order[:1]
     assert_same(ask(recommender, requests.take(one), 7), rows_of(together, one))
+
+
+@pytest.mark.parametrize("filtering", ["popularity", "item_knn", "gru4rec", "linear_recurrent"])
+@given(seed=SEEDS)
+def test_viewed_items_are_shown_again_only_where_nothing_else_is_left(filtering: str, seed: int) -> None:
+    recommender = fitted(filtering)
+    requests = make_requests(seed, n=4)
+    slates = ask(recommender, requests, 40)
+    width = recommender.traits.history_length
+    for shown, window in zip(slates.item, requests.history_item[:, -width:], strict=True):
+        viewed = np.isin(shown, window)
+        assert viewed.sum() == len(set(window.tolist()) - {PADDING})
+        assert (np.diff(viewed.astype(int)) >= 0).all()
 
 
 @given(seed=SEEDS)

@@ -19,7 +19,7 @@ def log_of(*rows: tuple[int, Feedback]) -> Interactions:
 
 
 def test_ranks_by_long_dwells_and_likes_and_nothing_else() -> None:
-    popularity = Popularity(PopularityConfig(smoothing=2.0))
+    popularity = Popularity(PopularityConfig(smoothing=2.0, filter_viewed=False))
     rows = [(7, Feedback.LONG_DWELL), (7, Feedback.LIKE), (5, Feedback.LONG_DWELL | Feedback.LIKE)]
     noise = [(3, f) for f in (Feedback.SKIP, Feedback.EXAMINED, Feedback.DISLIKE, Feedback.DISMISS)]
     popularity.fit(log_of(*rows, *noise), make_items(), seed=0)
