@@ -1,13 +1,13 @@
 """A recommender of your own, in one file: the newest items of creators that the user has not pushed back on lately.
 
-Put it into a scenario as `recommender: examples.freshest:Freshest`, or try it against a shipped one:
+Put it into a scenario as `recommender: examples.freshest:Freshest`, or in the place of a shipped scenario's arm:
 
-    pushback run quickstart --set 'arms[0]={name: freshest, recommender: "examples.freshest:Freshest"}' --set control=freshest
+    pushback run quickstart --set arms[0].recommender=examples.freshest:Freshest
 """
 
 import numpy as np
 
-from recommenders.base import Config, Feedback, Slates, Traits
+from recommenders.base import Config, Feedback, Traits
 from recommenders.topk import top_k
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import platform
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from multiprocessing.queues import Queue
@@ -55,7 +52,7 @@ class FinishedRun:
     manifest: Manifest
 
 
-class RunInterrupted(Exception):
+class RunInterruptedError(Exception):
     """The user stopped a run; the message says what is left of it."""
 
 
@@ -74,10 +71,10 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
     Raises:
         EngineError, RecommenderError, CatalogueError: the scenario cannot be run.
         OSError: the folder cannot be written.
-        RunInterrupted: the user pressed Ctrl-C.
+        RunInterruptedError: the user pressed Ctrl-C.
     """
     scenario = loaded.scenario
-    started = datetime.now(timezone.utc)
+    started = datetime.now(UTC)
     folder = _new_folder(out / loaded.name, f"{started:%Y%m%d-%H%M%S}-seed{scenario.seed}")
     part = folder.with_name(folder.name + ".partial")
     (part / "events").mkdir(parents=True)
@@ -102,7 +99,7 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
     try:
         results, manifest = _run(loaded, part, manifest, jobs, console)
     except KeyboardInterrupt:
-        raise RunInterrupted(f"interrupted; the unfinished run is left in {part}") from None
+        raise RunInterruptedError(f"interrupted; the unfinished run is left in {part}") from None
     _write(part / "results.json", results_to_json(results))
     _write(part / "manifest.json", manifest_to_json(replace(manifest, complete=True)))
     write_report(part)

@@ -1,6 +1,8 @@
 """Paired counterfactual trajectories: one prefix, forked at item k into branches that differ by one action.
 
-Source: Wang et al. 2023 (arXiv 2308.12256), section 4. The prefix is simulated once; each branch continues its snapshot.
+The prefix is simulated once; each branch continues its snapshot.
+
+Source: Wang et al. 2023 (arXiv 2308.12256), section 4.
 """
 
 from __future__ import annotations

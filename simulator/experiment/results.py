@@ -1,6 +1,7 @@
 """What an experiment found: the plain data from which JSON, terminal table and HTML report are made.
 
-Numbers that cannot be had (a ratio over nothing, one user) are NaN, with a `note` that says why; JSON writes them as null.
+Numbers that cannot be had (a ratio over nothing, one user) are NaN, with a `note` that says why; JSON writes them as
+null.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from simulator.world.world import World, build_world
 Build = Callable[[], Recommender]
 
 Watch = Callable[[str, float, float, int], None]
-"""Called as `watch(stage, done, total, impressions)`: progress of a stage in its own unit, impressions since last told."""
+"""Called as `watch(stage, done, total, impressions)`: how far a stage has come, and impressions since last told."""
 
 _EMPTY = EventLog.empty()
 
@@ -240,7 +240,7 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
         if o.branches is None or scenario.counterfactual is None:
             continue
         b = o.branches
-        users = np.arange(scenario.counterfactual.runs, dtype=np.int32)
+        users = np.arange(scenario.counterfactual.runs, dtype=np.int32)  # run i is user i
         base, action = (similarity(x.next_slates, b.focus_item, items).creator for x in (b.base, b.action))
         if (base == action).all():
             continue
@@ -255,10 +255,10 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
         ]  # fmt: skip
     if scenario.ab_test is not None:
         logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}
-        for arm in logs:
+        for arm, log in logs.items():
             if arm != scenario.control:
                 pair = ab_test_pair(
-                    scenario.control, logs[scenario.control], arm, logs[arm], items, start_tick=study.start.tick
+                    scenario.control, logs[scenario.control], arm, log, items, start_tick=study.start.tick
                 )
                 pairs += [] if pair is None else [pair]
     return tuple(pairs)

@@ -40,7 +40,7 @@ class RandomBehaviour:
     def respond(self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32) -> Responses:
         """One random slot consumed, with a random reaction."""
         s = self.settings
-        n, k = item.shape
+        k = item.shape[1]
         where, kind, like, dislike = world.draws.uniform(
             Purpose.RANDOM_BEHAVIOUR, users, state.session[users], state.step[users]
         )
@@ -113,7 +113,7 @@ def consume(world: World, item: Int32, slot: Rows, flags: UInt8) -> Responses:
 
 
 def _plain_dwell(world: World, item: Int32, flags: UInt8) -> Float32:
-    """A dwell that fits the flags: half as long again as a long dwell must be, a skip's median, or half a long dwell."""
+    """A dwell that fits the flags: well over a long dwell, a skip's median, or half a long dwell."""
     behaviour = world.settings.behaviour
     long = np.minimum(world.catalogue.features.duration_seconds[item], behaviour.long_dwell_seconds)
     plain = np.where(flags & np.uint8(Feedback.SKIP), behaviour.skip_dwell_median_seconds, 0.5 * long)
