@@ -1,8 +1,6 @@
-"""A recommender of your own, in one file: the newest items of creators that the user has not pushed back on lately.
+"""A recommender of your own: the newest items of creators that the user has not pushed back on lately.
 
-Put it into a scenario as `recommender: examples.freshest:Freshest`, or in the place of a shipped scenario's arm:
-
-    pushback run quickstart --set arms[0].recommender=examples.freshest:Freshest
+pushback run quickstart --set arms[0].recommender=examples.freshest:Freshest
 """
 
 import numpy as np
