@@ -60,13 +60,16 @@ def test_a_row_does_not_depend_on_its_batch(recommender: Recommender, seed: int,
     assert_same(ask(recommender, requests.take(one), 7), rows_of(together, one))
 
 
-@pytest.mark.parametrize("filtering", ["popularity", "item_knn", "gru4rec", "linear_recurrent"])
+@pytest.fixture(scope="module", params=["popularity", "item_knn", "gru4rec", "linear_recurrent"])
+def filtering(request: pytest.FixtureRequest) -> Recommender:
+    return fitted(str(request.param))
+
+
 @given(seed=SEEDS)
-def test_viewed_items_are_shown_again_only_where_nothing_else_is_left(filtering: str, seed: int) -> None:
-    recommender = fitted(filtering)
+def test_viewed_items_are_shown_again_only_where_nothing_else_is_left(filtering: Recommender, seed: int) -> None:
     requests = make_requests(seed, n=4)
-    slates = ask(recommender, requests, 40)
-    width = recommender.traits.history_length
+    slates = ask(filtering, requests, 40)
+    width = filtering.traits.history_length
     for shown, window in zip(slates.item, requests.history_item[:, -width:], strict=True):
         viewed = np.isin(shown, window)
         assert viewed.sum() == len(set(window.tolist()) - {PADDING})

@@ -144,7 +144,7 @@ def test_a_failed_threshold_exits_with_1(scenario: str, monkeypatch: pytest.Monk
     assert invoke("run", scenario).exit_code == 1
 
 
-@pytest.mark.parametrize("outcome", [KeyboardInterrupt(), simulator.run.RunInterrupted("interrupted; left in x")])
+@pytest.mark.parametrize("outcome", [KeyboardInterrupt(), simulator.run.RunInterruptedError("interrupted; left in x")])
 def test_interruption_exits_with_130_and_a_message(
     scenario: str, monkeypatch: pytest.MonkeyPatch, outcome: BaseException
 ) -> None:

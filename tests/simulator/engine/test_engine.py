@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from reference import simulate_slowly
-from worlds import DAY, HOUR, Uniform, first_model, service, small_experiments, small_world
 
 from recommenders.base import Feedback, Slates
 from simulator.engine.clock import Pace, simulate
@@ -23,6 +16,8 @@ from simulator.engine.log import EventLog
 from simulator.engine.serving import EngineError
 from simulator.engine.snapshot import equal, genesis
 from simulator.world.behaviour import UtilityBehaviour
+from tests.reference import simulate_slowly
+from tests.simulator.engine.worlds import DAY, HOUR, Uniform, first_model, service, small_experiments, small_world
 
 BEHAVIOUR = UtilityBehaviour()
 
@@ -38,7 +33,7 @@ def run(world, built, until, start=None, **options):
     return simulate(world, BEHAVIOUR, built, start, until, **options)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50)
 @given(small_experiments())
 def test_log_equals_the_reference_engines_row_for_row(experiment):
     world, built, until = experiment
@@ -50,14 +45,14 @@ def test_log_equals_the_reference_engines_row_for_row(experiment):
         assert getattr(fast, name).dtype == dtype
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25)
 @given(small_experiments(), st.integers(1, 5), st.sampled_from([None, 1_000, 10 * 60_000, 3 * HOUR]))
 def test_neither_batch_size_nor_look_ahead_changes_a_row(experiment, batch_users, look_ahead):
     world, built, until = experiment
     assert same_rows(run(world, built, until).log, run(world, built, until, pace=Pace(batch_users, look_ahead)).log)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25)
 @given(small_experiments(), st.floats(0, 1))
 def test_a_fork_at_any_tick_equals_a_replay_from_the_start(experiment, share):
     world, built, until = experiment
