@@ -26,6 +26,7 @@ import numpy as np
 
 from recommenders.random import Random
 from recommenders.registry import build
+from simulator.allocator import keep_freed_memory
 from simulator.engine.clock import Service, Trajectory, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.snapshot import Snapshot, genesis
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="the median is reported (default 5)")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     args = parser.parse_args()
+    keep_freed_memory()
     world = make_world(args.users, args.items)
     start = beginning(world)
     run(world, start, 0.2)

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from recommenders.base import Recommender
 from recommenders.registry import build
+from simulator.allocator import keep_freed_memory
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash, write_log
 from simulator.engine.serving import EngineError
@@ -73,6 +74,7 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
         OSError: the folder cannot be written.
         RunInterruptedError: the user pressed Ctrl-C.
     """
+    keep_freed_memory()
     scenario = loaded.scenario
     started = datetime.now(UTC)
     folder = _new_folder(out / loaded.name, f"{started:%Y%m%d-%H%M%S}-seed{scenario.seed}")
@@ -195,6 +197,7 @@ _worker: dict[str, object] = {}
 
 
 def _adopt(study: Study, messages: Queue[tuple[str, str, float, float, int] | None]) -> None:
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     _worker["study"], _worker["messages"] = study, messages
 

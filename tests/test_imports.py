@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYER = {
+    "allocator": 0,
     "draws": 0,
     "scenario": 0,
     "world": 1,

@@ -22,6 +22,7 @@ from simulator.engine.serving import EngineError
 from simulator.engine.snapshot import Deployment, Snapshot
 from simulator.scenario import schema
 from simulator.world.behaviour import Behaviour
+from simulator.world.catalogue import NO_EXPIRY
 from simulator.world.world import World
 
 _Process = Generator[simpy.Event, None, None]
@@ -171,19 +172,23 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
 
 
 def _releases(env: simpy.Environment, live: _Live) -> _Process:
-    """New items enter and expired ones leave at whole periods."""
+    """New items enter and expired ones leave at whole periods; periods without either are no events."""
     every = live.service.platform.release_every
     catalogue, size = live.world.catalogue, live.service.platform.slate_size
-    while True:
-        tick = int(env.now) // every * every
-        live.eligible = catalogue.eligible(tick)
+    changes = np.concatenate(
+        [catalogue.features.release_tick, catalogue.expiry_tick[catalogue.expiry_tick < NO_EXPIRY]]
+    )
+    periods = np.unique(-(-changes // every))
+    for period in (int(env.now) // every, *periods[periods * every > env.now].tolist()):
+        if period * every > env.now:
+            yield env.timeout(period * every - env.now)
+        live.eligible = catalogue.eligible(period * every)
         n_eligible = int(live.eligible.sum())
         if n_eligible < size:
             raise EngineError(
-                f"arm {live.service.arm}: {n_eligible} items are eligible at tick {tick}, expected at least the slate "
-                f"size {size}; see catalogue.released_share and catalogue.lifetime"
+                f"arm {live.service.arm}: {n_eligible} items are eligible at tick {period * every}, expected at least "
+                f"the slate size {size}; see catalogue.released_share and catalogue.lifetime"
             )
-        yield env.timeout(tick + every - env.now)
 
 
 def _deployment(env: simpy.Environment, live: _Live, deployment: Deployment) -> _Process:

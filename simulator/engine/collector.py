@@ -25,7 +25,7 @@ class Served:
         item: int32[n, k].
         feedback: uint8[n, k].
         dwell_seconds: float32[n, k].
-        feedback_tick: int64[n, k], when each slot was done with; -1 where the user did not look.
+        done_after: int64[n, k], ticks until the user was done with the slot.
         propensity: float64[n, k], or None for a deterministic policy.
     """
 
@@ -37,7 +37,7 @@ class Served:
     item: Int32
     feedback: UInt8
     dwell_seconds: Float32
-    feedback_tick: Int64
+    done_after: Int64
     propensity: Float64 | None
 
 
@@ -68,16 +68,21 @@ class Collector:
         def by_request(parts: list[npt.NDArray[_Scalar]]) -> npt.NDArray[_Scalar]:
             return np.repeat(np.concatenate(parts)[order], k)
 
+        tick, user = tick[order], user[order]
+        feedback = by_slot([s.feedback for s in b])
+        feedback_tick = np.repeat(tick, k)
+        feedback_tick += by_slot([s.done_after for s in b])
+        feedback_tick[feedback == 0] = -1
         return EventLog(
-            tick=np.repeat(tick[order], k),
-            user=np.repeat(user[order], k),
+            tick=np.repeat(tick, k),
+            user=np.repeat(user, k),
             session=by_request([s.session for s in b]),
             step=by_request([s.step for s in b]),
             slot=np.tile(np.arange(k, dtype=np.int32), len(order)),
             item=by_slot([s.item for s in b]),
-            feedback=by_slot([s.feedback for s in b]),
+            feedback=feedback,
             dwell_seconds=by_slot([s.dwell_seconds for s in b]),
-            feedback_tick=by_slot([s.feedback_tick for s in b]),
+            feedback_tick=feedback_tick,
             propensity=by_slot([_propensity(s) for s in b]),
             satisfaction=by_request([s.satisfaction for s in b]),
         )

@@ -101,7 +101,14 @@ class History:
         return windows
 
     def append(
-        self, users: Rows, tick: Int64, delay: int, item: Int32, feedback: UInt8, dwell_seconds: Float32, done: Int64
+        self,
+        users: Rows,
+        tick: Int64,
+        delay: int,
+        item: Int32,
+        feedback: UInt8,
+        dwell_seconds: Float32,
+        done_after: Int64,
     ) -> None:
         """Add the examined impressions of a batch, in slot order.
 
@@ -109,7 +116,8 @@ class History:
             users: intp[n], no user twice.
             tick: int64[n], when the slates were served.
             delay: how long feedback travels.
-            item, feedback, dwell_seconds, done: [n, k], `done` being the tick at which the feedback was given.
+            item, feedback, dwell_seconds: [n, k].
+            done_after: int64[n, k], ticks until the feedback was given.
         """
         if self.length == 0:
             return
@@ -122,7 +130,7 @@ class History:
         nth = (np.cumsum(looked, axis=1) - 1)[row, slot]
         capacity = self.item.shape[1]
         cell = users[row] * capacity + (self.count[users][row] + nth) % capacity
-        for name, column in _named(item, feedback, dwell_seconds, done):
+        for name, column in _named(item, feedback, dwell_seconds, tick[:, None] + done_after):
             getattr(self, name).reshape(-1)[cell] = column[row, slot]
         self.count[users] += added
 

@@ -101,10 +101,14 @@ class UserPool:
         clock = self.stopwatch.add("behaviour", clock)
         self.behaviour.advance(self.world, state, users, tick, slates.item, responses)
         clock = self.stopwatch.add("state", clock)
-        looked = responses.feedback > 0
-        feedback_tick = np.where(looked, tick[:, None] + responses.done_after, -1)
         self.history.append(
-            users, tick, self.ingestion_delay, slates.item, responses.feedback, responses.dwell_seconds, feedback_tick
+            users,
+            tick,
+            self.ingestion_delay,
+            slates.item,
+            responses.feedback,
+            responses.dwell_seconds,
+            responses.done_after,
         )
         clock = self.stopwatch.add("history", clock)
         self.collector.add(
@@ -117,7 +121,7 @@ class UserPool:
                 slates.item,
                 responses.feedback,
                 responses.dwell_seconds,
-                feedback_tick,
+                responses.done_after,
                 slates.propensity,
             )
         )

@@ -38,13 +38,15 @@ def start_session(world: World, state: UserState, users: Rows, tick: Int64, *, f
         first: the users have never come: their first visit falls at a uniform point of a gap, as in the long run.
     """
     session = state.session[users]
-    length, mood, burst, kind = world.draws.uniform(Purpose.SESSION, users, session, 0)
-    gap_z, arrival, _, _ = world.draws.uniform(Purpose.SESSION, users, session, 1)
+    # One call for all: the first two blocks of draws are the session's, the others move the tastes.
+    n_blocks = 2 + (state.taste.shape[1] + 3) // 4
+    draws = world.draws.uniform(Purpose.SESSION, users, session, np.arange(n_blocks)[:, None])
+    (length, mood, burst, kind), (gap_z, arrival, _, _) = draws[:, 0], draws[:, 1]
     gap = _gap_ticks(world, state, users, kind, ndtri(gap_z))
     if first:
         gap *= arrival
     wake_tick = tick + np.clip(np.rint(gap), 1, _LONGEST_GAP).astype(np.int64)
-    _drift(world, state, users, wake_tick - state.updated_tick[users])
+    _drift(world, state, users, wake_tick - state.updated_tick[users], draws[:, 2:])
     _fade(world, state, users, wake_tick)
     sigma = world.settings.population.expressiveness.session_sigma
     engagement = world.settings.engagement
@@ -108,8 +110,15 @@ def _gap_ticks(world: World, state: UserState, users: Rows, kind: Float64, z: Fl
     return median * np.exp(engagement.gap_sigma * z - activity - pull)
 
 
-def _drift(world: World, state: UserState, users: Rows, elapsed: Int64) -> None:
+def _drift(world: World, state: UserState, users: Rows, elapsed: Int64, uniform: Float64) -> None:
     """Ornstein-Uhlenbeck around the user's own mean taste, exact for any elapsed time.
+
+    Args:
+        world: the world.
+        state: changed in place at `users`.
+        users: intp[n].
+        elapsed: int64[n], ticks since tastes last moved.
+        uniform: float64[4, blocks, n], four topics a block.
 
     Source: Uhlenbeck & Ornstein 1930; the transition density of the process.
     """
@@ -117,9 +126,7 @@ def _drift(world: World, state: UserState, users: Rows, elapsed: Int64) -> None:
     if settings.drift_time is None or settings.drift_sd == 0.0:
         return
     n_topics = state.taste.shape[1]
-    blocks = np.arange((n_topics + 3) // 4)
-    words = world.draws.uniform(Purpose.DRIFT, users[:, None], state.session[users][:, None], blocks)
-    z = ndtri(words).transpose(1, 2, 0).reshape(len(users), -1)[:, :n_topics]
+    z = ndtri(uniform.transpose(2, 1, 0).reshape(len(users), -1)[:, :n_topics])
     keep = np.exp(-elapsed / settings.drift_time)[:, None]
     mean = world.population.taste[users]
     state.taste[users] = mean + keep * (state.taste[users] - mean) + settings.drift_sd * np.sqrt(1.0 - keep * keep) * z

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-
 from recommenders.base import Feedback, Slates
 from simulator.engine.clock import Pace, simulate
 from simulator.engine.log import EventLog
