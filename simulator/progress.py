@@ -7,7 +7,7 @@ from time import perf_counter
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 _REFRESH_SECONDS = 0.1
@@ -38,7 +38,8 @@ class StudyProgress:
             disable=not console.is_terminal,
             transient=True,
         )
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._finished: set[str] = set()
 
     def __enter__(self) -> StudyProgress:
         self._progress.start()
@@ -51,6 +52,8 @@ class StudyProgress:
 
     def update(self, who: str, stage: str, done: float, total: float, impressions: int) -> None:
         """Tell how far a stage has come; `impressions` are those since last told."""
+        if who in self._finished:  # a message that came late
+            return
         where = f"day {done:.1f} of {total:g}" if impressions else f"{done:g} of {total:g}"
         task_id = self._tasks.get(who)
         if task_id is None:
@@ -70,9 +73,10 @@ class StudyProgress:
 
     def finish(self, who: str) -> None:
         """The line of someone who is done goes away."""
+        self._finished.add(who)
         task_id = self._tasks.pop(who, None)
         if task_id is not None:
-            self._progress.remove_task(task_id)  # type: ignore[arg-type]
+            self._progress.remove_task(task_id)
 
 
 def throttled(update: Callable[[str, str, float, float, int], None]) -> Callable[[str, str, float, float, int], None]:

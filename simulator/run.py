@@ -35,6 +35,8 @@ from simulator.scenario.loader import LoadedScenario, resolved_yaml
 from simulator.scenario.schema import Policy
 
 _PACKAGES = ("pushback", "numpy", "scipy", "torch", "simpy", "pydantic", "pyarrow")
+_SIMULATING = ("warm-up", "A/B test", "counterfactual")
+"""Stages whose seconds count for the speed in the manifest."""
 _Tell = Callable[[str, str, float, float, int], None]
 
 
@@ -138,17 +140,20 @@ def _run(
         outcomes = {}
         for outcome in _outcomes(study, jobs, tell):
             progress.finish(outcome.name)
-            write_log(part / "events" / f"{outcome.name}.parquet", outcome.name, outcome.log)
+            for name, log in _logs(outcome).items():
+                write_log(part / "events" / f"{name}.parquet", outcome.name, log)
             outcomes[outcome.name] = outcome
             seconds |= {f"{outcome.name}: {stage}": took for stage, took in outcome.seconds.items()}
-    simulating = sum(took for stage, took in seconds.items() if not stage.endswith("training"))
     clock_estimates = perf_counter()
     results = estimate(study, loaded.name, [outcomes[arm.name] for arm in scenario.arms])
     results = replace(results, answer=answer_sentence(results))
     seconds["estimates"] = perf_counter() - clock_estimates
     seconds["total"] = perf_counter() - clock
-    logs: dict[str, EventLog] = {"warm_up": study.start.log} | {a.name: outcomes[a.name].log for a in scenario.arms}
+    logs = {"warm_up": study.start.log}
+    for arm in scenario.arms:
+        logs |= _logs(outcomes[arm.name])
     impressions = sum(len(log) for log in logs.values())
+    simulating = sum(took for stage, took in seconds.items() if stage.endswith(_SIMULATING))
     return results, replace(
         manifest,
         log_sha256={name: log_hash(log) for name, log in logs.items()},
@@ -156,6 +161,19 @@ def _run(
         impressions=impressions,
         impressions_per_second=round(impressions / simulating, 1),
     )
+
+
+def _logs(outcome: ArmOutcome) -> dict[str, EventLog]:
+    """Name -> log of all that an arm's simulations recorded."""
+    logs = {outcome.name: outcome.log} if len(outcome.log) else {}
+    if outcome.branches is not None:
+        b = outcome.branches
+        logs |= {
+            f"{outcome.name}.prefix": b.prefix,
+            f"{outcome.name}.base": b.base.log,
+            f"{outcome.name}.action": b.action.log,
+        }
+    return logs
 
 
 def _builder(policy: Policy) -> Callable[[], Recommender]:
@@ -179,12 +197,15 @@ def _outcomes(study: Study, jobs: int, tell: _Tell) -> Iterator[ArmOutcome]:
             yield future.result()
     except BrokenProcessPool as error:
         raise EngineError("a worker process died (out of memory?); try --jobs 1") from error
-    finally:
+    except BaseException:
+        # Workers that are busy would be waited for; their work is lost in any case.
         for process in multiprocessing.active_children():
             process.terminate()
+        raise
+    finally:
         executor.shutdown(cancel_futures=True)
         messages.put(None)
-        listener.join()
+        listener.join(_LISTENER_SECONDS)
 
 
 def _listen(messages: Queue[tuple[str, str, float, float, int] | None], tell: _Tell) -> None:
@@ -192,6 +213,8 @@ def _listen(messages: Queue[tuple[str, str, float, float, int] | None], tell: _T
         tell(*message)
 
 
+_LISTENER_SECONDS = 5
+"""How long a killed worker's unfinished message may hold up the end of a run."""
 _worker: dict[str, object] = {}
 """What a worker process was given when it started: the study and where to tell of progress."""
 

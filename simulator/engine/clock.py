@@ -18,7 +18,7 @@ from simulator.draws import Purpose
 from simulator.engine.collector import Collector
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
-from simulator.engine.serving import EngineError
+from simulator.engine.serving import EngineError, blaming, build_recommender
 from simulator.engine.snapshot import Deployment, Snapshot
 from simulator.scenario import schema
 from simulator.world.behaviour import Behaviour
@@ -122,7 +122,7 @@ def simulate(
         platform.slate_size, platform.ingestion_delay, pace.batch_users, stopwatch,
     )  # fmt: skip
     live = _Live(
-        world, service, start, pool, service.build(), list(start.deployments),
+        world, service, start, pool, build_recommender(service.arm, service.build), list(start.deployments),
         np.empty(0, np.bool_), training, stopwatch,
     )  # fmt: skip
     if until > start.tick:
@@ -137,10 +137,10 @@ def simulate(
 
 def _run(live: _Live, until: int, pace: Pace, heartbeat: Heartbeat | None) -> None:
     env = simpy.Environment(initial_time=live.start.tick)
-    _load(live, _serving(live.deployments, live.start.tick))
+    _load(live, _serving(live.deployments, live.start.tick + 1))
     env.process(_releases(env, live))
     for deployment in live.deployments:
-        if deployment.tick >= live.start.tick:
+        if deployment.tick > live.start.tick:
             env.process(_deployment(env, live, deployment))
     env.process(_trainer(env, live))
     env.process(_users(env, live, pace, heartbeat))
@@ -156,7 +156,8 @@ def _serving(deployments: list[Deployment], tick: int) -> Deployment | None:
 def _load(live: _Live, deployment: Deployment | None) -> None:
     if deployment is None:
         raise EngineError(f"arm {live.service.arm}: no model has been deployed")
-    live.recommender.load_state_dict(deployment.model, live.world.catalogue.features)
+    with blaming(live.service.arm, "load_state_dict"):
+        live.recommender.load_state_dict(deployment.model, live.world.catalogue.features)
 
 
 def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat | None) -> _Process:
@@ -183,6 +184,7 @@ def _releases(env: simpy.Environment, live: _Live) -> _Process:
         if period * every > env.now:
             yield env.timeout(period * every - env.now)
         live.eligible = catalogue.eligible(period * every)
+        live.eligible.setflags(write=False)  # a recommender is given this very array
         n_eligible = int(live.eligible.sum())
         if n_eligible < size:
             raise EngineError(
@@ -208,9 +210,11 @@ def _trainer(env: simpy.Environment, live: _Live) -> _Process:
         yield env.timeout(first + done * every - env.now)
         log = EventLog.concatenate([live.start.log, live.pool.collector.log()])
         interactions = log.interactions(int(env.now) - platform.ingestion_delay + 1)
-        student = live.service.build()
+        student = build_recommender(live.service.arm, live.service.build)
         seed = live.world.draws.integer_seed(Purpose.FIT, done)
-        student.fit(interactions, live.world.catalogue.features, seed=seed, progress=live.training)
-        deployment = Deployment(int(env.now) + platform.training_delay, student.state_dict())
+        with blaming(live.service.arm, "retraining"):
+            student.fit(interactions, live.world.catalogue.features, seed=seed, progress=live.training)
+            model = student.state_dict()
+        deployment = Deployment(int(env.now) + platform.training_delay, model)
         live.deployments.append(deployment)
         env.process(_deployment(env, live, deployment))

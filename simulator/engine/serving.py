@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from recommenders.base import Float64, Int32, Recommender, Requests, Slates
+from recommenders.base import Float64, Int32, Recommender, Requests, Slates, Traits
 from simulator.draws import Draws, Purpose
 
 
 class EngineError(Exception):
     """The simulation cannot go on; the message names the arm and, where there is one, the user and the request."""
+
+
+@contextmanager
+def blaming(arm: str, stage: str) -> Iterator[None]:
+    """Turn whatever a recommender raises into an error that names its arm and what it was asked.
+
+    Raises:
+        EngineError: the body raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise EngineError(f"arm {arm}: {stage} failed: {type(error).__name__}: {error}") from error
+
+
+def build_recommender(arm: str, build: Callable[[], Recommender]) -> Recommender:
+    """An unfitted recommender whose traits make sense.
+
+    Raises:
+        EngineError: it cannot be built, or declares what cannot be.
+    """
+    with blaming(arm, "building the recommender"):
+        recommender = build()
+        traits = recommender.traits
+    if not isinstance(traits, Traits):
+        raise EngineError(f"arm {arm}: traits: got {type(traits).__name__}, expected Traits")
+    if traits.history_length < 0:
+        raise EngineError(f"arm {arm}: traits.history_length: got {traits.history_length}, expected 0 or more")
+    if traits.batch_size is not None and traits.batch_size < 1:
+        raise EngineError(f"arm {arm}: traits.batch_size: got {traits.batch_size}, expected None or 1 or more")
+    return recommender
 
 
 @dataclass(frozen=True)
@@ -74,14 +107,9 @@ def serve(arm: str, recommender: Recommender, requests: Requests, k: int, draws:
 
 def _ask(arm: str, recommender: Recommender, requests: Requests, k: int, draws: Draws) -> Slates:
     keyed = KeyedRequestDraws(draws, requests.user, requests.session, requests.step)
-    try:
+    first = f"user {requests.user[0]}, session {requests.session[0]}, step {requests.step[0]}"
+    with blaming(arm, f"recommend on a batch of {len(requests)} that begins with {first}"):
         slates = recommender.recommend(requests, k, keyed)
-    except Exception as error:
-        first = f"user {requests.user[0]}, session {requests.session[0]}, step {requests.step[0]}"
-        raise EngineError(
-            f"arm {arm}: recommend failed on a batch of {len(requests)} that begins with {first}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
     validate_slates(arm, slates, requests, k)
     return slates
 

@@ -69,6 +69,7 @@ def deploy(snapshot: Snapshot, model: State) -> Snapshot:
 
 def equal(a: Snapshot, b: Snapshot) -> bool:
     """Whether two snapshots are the same, bit for bit, logs and models left out."""
+    pairs = [(a.users, b.users), (a.history, b.history)]
     return a.tick == b.tick and all(
-        np.array_equal(getattr(a.users, name), getattr(b.users, name)) for name in vars(a.users)
+        np.array_equal(getattr(one, name), getattr(other, name)) for one, other in pairs for name in vars(one)
     )

@@ -16,6 +16,7 @@ from recommenders.base import Recommender, State
 from simulator.draws import Purpose
 from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
+from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.abtest import ABAnalysis, analyse
 from simulator.experiment.counterfactual import Branches, run_counterfactual, world_of_runs
@@ -90,8 +91,9 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
     """
     world = build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
     behaviour = UtilityBehaviour()
-    length = max(build().traits.history_length for build in (policy, *arms.values()))
-    model = _fit(policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch, "logging policy")
+    builds = {"logging_policy": policy, **arms}
+    length = max(build_recommender(name, build).traits.history_length for name, build in builds.items())
+    model = _fit("logging_policy", policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch)
     platform = scenario.platform.model_copy(update={"retrain_every": None})
     service = Service("logging_policy", policy, platform)
     trajectory = simulate(
@@ -105,14 +107,13 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
     """Train one arm on the warm-up's log and run what the scenario asks of it.
 
     Raises:
-        EngineError: the recommender broke its contract.
-        RecommenderError: it could not be trained.
+        EngineError: the recommender could not be trained or broke its contract.
     """
     scenario, world, start = study.scenario, study.world, study.start
     platform = scenario.platform
     seconds: dict[str, float] = {}
     clock = perf_counter()
-    model = _fit(build, start.log, world, platform.ingestion_delay, start.tick, watch, "training")
+    model = _fit(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
     seconds["training"] = perf_counter() - clock
     service = Service(name, build, platform, retrain_from=start.tick)
     log, branches = _EMPTY, None
@@ -137,16 +138,16 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
     return ArmOutcome(name, log, branches, seconds)
 
 
-def _fit(build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch, stage: str) -> State:
-    recommender = build()
-    seed = world.draws.integer_seed(Purpose.FIT, 0)
-    recommender.fit(
-        log.interactions(tick - delay + 1),
-        world.catalogue.features,
-        seed=seed,
-        progress=lambda done, total: watch(stage, done, total, 0),
-    )
-    return recommender.state_dict()
+def _fit(arm: str, build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch) -> State:
+    recommender = build_recommender(arm, build)
+    with blaming(arm, "training"):
+        recommender.fit(
+            log.interactions(tick - delay + 1),
+            world.catalogue.features,
+            seed=world.draws.integer_seed(Purpose.FIT, 0),
+            progress=lambda done, total: watch("training", done, total, 0),
+        )
+        return recommender.state_dict()
 
 
 def _heartbeat(watch: Watch, stage: str, start: int, until: int, slate_size: int) -> Callable[[float, int], None]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from simulator.scenario.durations import format_duration, longest_plain_request_ticks, parse_duration
 from simulator.scenario.faults import Path, PathSet, Sources, describe, format_path, one_of
 from simulator.scenario.schema import Scenario
 from simulator.scenario.shipped import find_table
@@ -222,6 +223,24 @@ def _check_actions(draft: Draft) -> None:
                 draft.sources.report(("counterfactual", key), got, "actions that go together")
 
 
+def _check_delivery(draft: Draft) -> None:
+    """The request that is measured must come after the feedback on item k has been delivered."""
+    if not draft.has("counterfactual"):
+        return
+    spans = [draft.get(*path) for path in (("counterfactual", "request_every"), ("platform", "ingestion_delay"))]
+    every, delay = (parse_duration(span) if isinstance(span, str) else span for span in spans)
+    dwell, overhead = (draft.get("world", "behaviour", key) for key in ("long_dwell_seconds", "overhead_seconds"))
+    if not all(isinstance(part, int | float) for part in (every, delay, dwell, overhead)):
+        return
+    needed = longest_plain_request_ticks(dwell, overhead) + delay
+    if every < needed:
+        expected = (
+            f"at least {format_duration(needed)}, so that feedback on an item is delivered before the next request"
+        )
+        also: list[Path] = [("platform", "ingestion_delay"), ("world", "behaviour", "long_dwell_seconds")]
+        draft.sources.report(("counterfactual", "request_every"), format_duration(every), expected, also=also)
+
+
 def _check_thresholds(draft: Draft) -> None:
     for i, text in enumerate(draft.entries("thresholds")):
         if not isinstance(text, str):
@@ -264,5 +283,6 @@ _CHECKS: tuple[Callable[[Draft], None], ...] = (
     _check_expressiveness,
     _check_prefix_behaviour,
     _check_actions,
+    _check_delivery,
     _check_thresholds,
 )

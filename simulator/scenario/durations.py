@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from math import ceil
 
 _TICKS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(r"\s*(\d+(\.\d+)?(ms|s|m|h|d|w)\s*)+")
 TICKS_PER_DAY = _TICKS["d"]
+PLAIN_LONG_DWELL = 1.5
+"""Dwell of a counterfactual's long dwell, as a multiple of what a long dwell must have."""
 MAX_TICKS = 100 * 365 * TICKS_PER_DAY
 
 
@@ -27,6 +30,11 @@ def parse_duration(text: object) -> int:
     if ticks > MAX_TICKS:
         raise ValueError(f"{expected}, of at most 100 years")
     return round(ticks)
+
+
+def longest_plain_request_ticks(long_dwell_seconds: float, overhead_seconds: float) -> int:
+    """Ticks that the longest dwell of a counterfactual's plain behaviour takes: half as long again as a long dwell."""
+    return ceil((PLAIN_LONG_DWELL * long_dwell_seconds + overhead_seconds) * _TICKS["s"])
 
 
 def format_duration(ticks: int) -> str:

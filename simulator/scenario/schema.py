@@ -78,11 +78,11 @@ class Catalogue(Section):
     creator_exponent: NonNegative = 0.8
     """Zipf exponent of items per creator; 0 gives equal shares."""
     popularity_exponent: NonNegative = 0.8
-    """Zipf exponent of the items' prior popularity, which only the logging policy and popularity start from."""
+    """Zipf exponent of the items' prior popularity; described by the catalogue, not read by any model yet."""
     quality_sd: NonNegative = 0.3
     """Spread of item quality, in units of utility."""
     embedding_dim: Annotated[int, Field(ge=2, le=512)] = 16
-    """Dimension of the items' unit embeddings (used by diversity and distance measures)."""
+    """Dimension of the items' unit embeddings; described by the catalogue, not read by users or metrics yet."""
     duration_median_seconds: Positive = 60.0
     """Median duration of synthetic items."""
     duration_sigma: NonNegative = 0.8
@@ -296,8 +296,8 @@ class Counterfactual(Section):
     """What the user does at item k in the other branch."""
     slate_size: Annotated[int, Field(ge=1, le=1000)] = 50
     """Size of the slates on which similarity is measured."""
-    request_every: PositiveDuration = parse_duration("30s")
-    """Simulated time between two requests of a trajectory."""
+    request_every: PositiveDuration = parse_duration("5m")
+    """Simulated time between two requests of a trajectory; long enough for an item's feedback to be delivered."""
     long_dwell_probability: Probability = 0.5
     """Random behaviour of the prefix: chance of a long dwell."""
     skip_probability: Probability = 0.3

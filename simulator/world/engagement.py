@@ -35,7 +35,7 @@ def start_session(world: World, state: UserState, users: Rows, tick: Int64, *, f
         state: changed in place at `users`.
         users: intp[n].
         tick: int64[n], when each user left.
-        first: the users have never come: their first visit falls at a uniform point of a gap, as in the long run.
+        first: the users have never come: their first visit falls at a uniform point of a gap.
     """
     session = state.session[users]
     # One call for all: the first two blocks of draws are the session's, the others move the tastes.

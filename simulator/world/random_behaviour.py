@@ -14,6 +14,7 @@ import numpy.typing as npt
 from recommenders.base import Feedback, Float32, Int32, Int64, UInt8
 from simulator.draws import Purpose
 from simulator.scenario import schema
+from simulator.scenario.durations import PLAIN_LONG_DWELL
 from simulator.world.behaviour import Behaviour, Responses, done_after
 from simulator.world.state import UserState, new_state
 from simulator.world.world import World
@@ -55,7 +56,16 @@ class RandomBehaviour:
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
     ) -> None:
-        """Nothing changes but the clock."""
+        """Nothing changes but the clock.
+
+        Raises:
+            ValueError: a user would ask again before being done with the last slate, and see feedback from the future.
+        """
+        if responses.done_after.max(initial=0) > self.settings.request_every:
+            raise ValueError(
+                f"counterfactual.request_every: got {self.settings.request_every} ticks, expected at least the "
+                f"{responses.done_after.max()} that a user needs for an item"
+            )
         state.step[users] += 1
         state.wake_tick[users] = tick + self.settings.request_every
 
@@ -117,4 +127,4 @@ def _plain_dwell(world: World, item: Int32, flags: UInt8) -> Float32:
     behaviour = world.settings.behaviour
     long = np.minimum(world.catalogue.features.duration_seconds[item], behaviour.long_dwell_seconds)
     plain = np.where(flags & np.uint8(Feedback.SKIP), behaviour.skip_dwell_median_seconds, 0.5 * long)
-    return np.where(flags & np.uint8(Feedback.LONG_DWELL), 1.5 * long, plain).astype(np.float32)
+    return np.where(flags & np.uint8(Feedback.LONG_DWELL), PLAIN_LONG_DWELL * long, plain).astype(np.float32)

@@ -177,7 +177,7 @@ def test_a_recommender_that_raises_is_named():
             raise KeyError("weights")
 
     world, built = small_world(), service("uniform")
-    with pytest.raises(EngineError, match=r"arm uniform: recommend failed on a batch of \d+ .* KeyError: 'weights'"):
+    with pytest.raises(EngineError, match=r"arm uniform: recommend on a batch of \d+ .* failed: KeyError: 'weights'"):
         run(world, replace(built, build=Failing), DAY)
 
 
@@ -185,3 +185,41 @@ def test_too_few_eligible_items_are_refused():
     world, built = small_world(lifetime="6h"), service("uniform", release_every="6h")
     with pytest.raises(EngineError, match="0 items are eligible at tick 21600000, expected at least the slate size 4"):
         run(world, built, 3 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"),
+    [("__init__", "building the recommender"), ("load_state_dict", "load_state_dict"), ("fit", "retraining")],
+)
+def test_whatever_a_recommender_raises_names_its_arm(method, stage):
+    class Failing(Uniform):
+        pass
+
+    def fail(*_, **__):
+        raise KeyError("weights")
+
+    setattr(Failing, method, fail)
+    world, built = small_world(), service("uniform", retrain_every="6h")
+    start = genesis(world, BEHAVIOUR, 0, {})
+    with pytest.raises(EngineError, match=f"arm uniform: {stage} failed: KeyError: 'weights'"):
+        run(world, replace(built, build=Failing), DAY, start=start)
+
+
+def test_traits_that_cannot_be_are_refused():
+    class Odd(Uniform):
+        traits = replace(Uniform.traits, batch_size=0)
+
+    world, built = small_world(), service("uniform")
+    with pytest.raises(EngineError, match=r"traits.batch_size: got 0, expected None or 1 or more"):
+        run(world, replace(built, build=Odd), DAY, start=genesis(world, BEHAVIOUR, 0, {}))
+
+
+def test_a_recommender_cannot_change_what_is_eligible():
+    class Cheating(Uniform):
+        def recommend(self, requests, k, draws):
+            requests.eligible[:] = True
+            return super().recommend(requests, k, draws)
+
+    world, built = small_world(released_share=0.5), service("uniform")
+    with pytest.raises(EngineError, match="read-only"):
+        run(world, replace(built, build=Cheating), DAY)

@@ -84,7 +84,7 @@ world:
   engagement: {feedback: true, short_gap_median: 90m}
 platform:
   slate_size: 5
-  ingestion_delay: 15m
+  ingestion_delay: 2m
   retrain_every: 1d
 logging_policy: {recommender: random}
 warm_up: 2d 12h
