@@ -48,7 +48,8 @@ class Oracle:
 
     def __init__(self, config: OracleConfig) -> None:
         self.config = config
-        self.traits = Traits(needs_utility=True)
+        # Ranking a whole catalogue takes several arrays of requests by items; a batch bounds them.
+        self.traits = Traits(needs_utility=True, batch_size=None if config.candidates else 512)
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
         """Nothing is learnt: the utilities come with each request."""
