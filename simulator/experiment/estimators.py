@@ -17,13 +17,16 @@ size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 
 import numpy as np
 from scipy import stats
 
 from recommenders.base import Float64
 from simulator.experiment.results import Estimate
+
+FEWEST_WITH_EVENTS = 10
+"""Users with a numerator other than 0 that each arm needs for the interval of a relative change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,8 @@ def compare(treatment: PerUser, control: PerUser, confidence: float) -> Differen
 
     Returns:
         Both estimates. Equal arms give exactly 0 with the interval [0, 0]. All NaN, with a note, where either arm has
-        no level; the lift also where the control's level is not above 0, since nothing can be a share of it.
+        no level; the lift also where the control's level is not above 0, since nothing can be a share of it. The lift
+        has a value but no interval where the arms differ and fewer than `FEWEST_WITH_EVENTS` users of one have any.
 
     Raises:
         ValueError: the arms have different numbers of users.
@@ -107,7 +111,22 @@ def compare(treatment: PerUser, control: PerUser, confidence: float) -> Differen
         return DifferenceAndLift(missing(problem, n), missing(problem, n))
     new, old = _linearise(treatment), _linearise(control)
     difference = _contrast(new.level - old.level, new.deviation, old.deviation, confidence)
-    return DifferenceAndLift(difference, _relative(new, old, confidence))
+    lift = _relative(new, old, confidence)
+    return DifferenceAndLift(difference, _without_interval_if_sparse(lift, treatment, control))
+
+
+def _without_interval_if_sparse(lift: Estimate, treatment: PerUser, control: PerUser) -> Estimate:
+    """A relative change keeps its interval only where enough users have anything to change.
+
+    Where the treatment has no event left, the delta method's interval shrinks to a point at -100%, however few users
+    there were; with a handful of events it covers the truth far too seldom. Equal arms keep [0, 0].
+    """
+    n_with = min(int(np.count_nonzero(p.numerator)) for p in (treatment, control))
+    same = np.array_equal(treatment.numerator, control.numerator)
+    if same or isnan(lift.value) or n_with >= min(FEWEST_WITH_EVENTS, lift.n):
+        return lift
+    note = f"no interval: only {n_with} of {lift.n} users or runs have any in one of the two"
+    return Estimate(lift.value, nan, nan, n=lift.n, note=note)
 
 
 def ratio_of_means(action: Float64, base: Float64, confidence: float) -> Estimate:
