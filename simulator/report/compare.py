@@ -102,7 +102,7 @@ def _print_logs(a: Run, b: Run, console: Console) -> None:
     shared = [arm for arm in a.manifest.log_sha256 if arm in b.manifest.log_sha256]
     same = [arm for arm in shared if a.manifest.log_sha256[arm] == b.manifest.log_sha256[arm]]
     if shared:
-        show(console, f"Event logs: identical in {len(same)} of {len(shared)} shared arms.")
+        show(console, f"Event logs: identical in {len(same)} of {len(shared)} shared logs.")
 
 
 def _equal(equal: int, differing: int, noun: str) -> str:

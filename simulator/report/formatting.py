@@ -15,21 +15,28 @@ def is_clear(estimate: Estimate) -> bool:
     return estimate.low > 0 or estimate.high < 0
 
 
+def has_interval(estimate: Estimate) -> bool:
+    """Whether the paired interval has both its limits."""
+    return math.isfinite(estimate.low) and math.isfinite(estimate.high)
+
+
 def is_exact_zero(estimate: Estimate) -> bool:
     """Whether the estimate and both limits are exactly zero: nothing changed for anyone."""
     return estimate.value == 0 and estimate.low == 0 and estimate.high == 0
 
 
 def missing(estimate: Estimate) -> str:
-    """What to print in place of a number that cannot be had."""
-    return estimate.note or "not measured"
+    """What to print in place of a number, or of an interval, that cannot be had."""
+    return estimate.note or ("no interval" if math.isfinite(estimate.value) else "not measured")
 
 
 def percent(estimate: Estimate) -> str:
-    """A relative change with its paired interval.
+    """A relative change with its paired interval, or with the note that stands in the interval's place.
 
     >>> percent(Estimate(-0.613, -0.63, -0.595))
     '-61.3% [-63.0, -59.5]'
+    >>> percent(Estimate(-1.0, float("nan"), float("nan"), note="too few users"))
+    '-100.0% (too few users)'
     >>> percent(Estimate(float("nan"), float("nan"), float("nan"), note="no dislikes in the control"))
     'no dislikes in the control'
     """
@@ -37,7 +44,7 @@ def percent(estimate: Estimate) -> str:
         return missing(estimate)
     decimals = _decimals(estimate, 100, least=1, most=4)
     value = signed(100 * estimate.value, decimals)
-    return f"{value}% {_interval(100 * estimate.low, 100 * estimate.high, decimals, signed)}"
+    return f"{value}% {_interval(estimate, 0, 100, decimals, signed)}"
 
 
 def percent_value(estimate: Estimate) -> str:
@@ -58,6 +65,8 @@ def percent_interval(low: float, high: float) -> str:
 def percent_half_width(estimate: Estimate) -> str:
     """A relative change and half the width of its interval, for narrow tables; a star where it is clear of zero.
 
+    A dash stands for a width that is missing.
+
     >>> percent_half_width(Estimate(-0.125, -0.151, -0.099))
     '-12.5% ± 2.6*'
     """
@@ -65,8 +74,8 @@ def percent_half_width(estimate: Estimate) -> str:
         return "–"
     decimals = _decimals(estimate, 100, least=1, most=3)
     half = 50 * (estimate.high - estimate.low)
-    width = f" ± {half:.{decimals}f}" if math.isfinite(half) else ""
-    return f"{signed(100 * estimate.value, decimals)}%{width}{'*' if is_clear(estimate) else ''}"
+    width = f"{half:.{decimals}f}" if math.isfinite(half) else "–"
+    return f"{signed(100 * estimate.value, decimals)}% ± {width}{'*' if is_clear(estimate) else ''}"
 
 
 def ratio(change: Estimate) -> str:
@@ -78,7 +87,7 @@ def ratio(change: Estimate) -> str:
     if not math.isfinite(change.value):
         return missing(change)
     decimals = _decimals(change, 1, least=2, most=4)
-    return f"{1 + change.value:.{decimals}f} {_interval(1 + change.low, 1 + change.high, decimals, _fixed)}"
+    return f"{1 + change.value:.{decimals}f} {_interval(change, 1, 1, decimals, _fixed)}"
 
 
 def level(estimate: Estimate, unit: str) -> str:
@@ -92,9 +101,7 @@ def level(estimate: Estimate, unit: str) -> str:
     scale, mark = _UNITS.get(unit, (1.0, ""))
     decimals = _level_decimals(estimate, scale)
     value = f"{scale * estimate.value:,.{decimals}f}{mark}"
-    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return value
-    return f"{value} {_interval(scale * estimate.low, scale * estimate.high, decimals, _fixed)}"
+    return f"{value} {_interval(estimate, 0, scale, decimals, _fixed)}"
 
 
 def level_value(value: float, unit: str) -> str:
@@ -162,10 +169,11 @@ def _fixed(value: float, decimals: int) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
 
 
-def _interval(low: float, high: float, decimals: int, write: Callable[[float, int], str]) -> str:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "(no interval)"
-    return f"[{write(low, decimals)}, {write(high, decimals)}]"
+def _interval(estimate: Estimate, shift: float, scale: float, decimals: int, write: Callable[[float, int], str]) -> str:
+    if not has_interval(estimate):
+        return f"({missing(estimate)})"
+    low, high = (write(shift + scale * limit, decimals) for limit in (estimate.low, estimate.high))
+    return f"[{low}, {high}]"
 
 
 def _decimals(estimate: Estimate, scale: float, least: int, most: int) -> int:

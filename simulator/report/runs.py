@@ -52,7 +52,7 @@ def write_report(run_dir: str | Path) -> Path:
         The report's path.
 
     Raises:
-        ReportError: no such folder, or a file is missing or corrupt.
+        ReportError: no such folder, a file is missing or corrupt, or the report cannot be written.
     """
     folder = Path(run_dir)
     run = _read_run(folder)
@@ -63,6 +63,8 @@ def write_report(run_dir: str | Path) -> Path:
         # A lone surrogate (YAML can spell one) has no UTF-8 form; a character reference shows as a replacement mark.
         temporary.write_bytes(page.encode("utf-8", "xmlcharrefreplace"))
         os.replace(temporary, report)
+    except OSError as error:
+        raise ReportError(f"{report}: got {error.strerror}, expected a file that can be written") from error
     finally:
         temporary.unlink(missing_ok=True)
     return report

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class ReportError(Exception):
-    """A run cannot be read; the message names the file, the place in it, what was found and what was expected."""
+    """A run cannot be read, or its report not written; the message names the file, what was found and expected."""
 
 
 def results_to_json(results: Results) -> str:

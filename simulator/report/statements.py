@@ -63,6 +63,8 @@ def answer_sentence(results: Results) -> str:
 
 
 def _response_line(results: Results, similarity: str, measured: Sequence[Responsiveness]) -> str:
+    if all(r.response.value == r.response.low == r.response.high == 0 for r in measured):
+        return f"no arm changes the next slate after {action_phrase(results)} (exactly 0 in all)"
     strongest = _strongest_first(measured)[0]
     control = [r for r in measured if r.arm == results.control and r is not strongest]
     comparison = "otherwise" if " instead of " in action_phrase(results) else "without it"

@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.experiment.results import Comparison, Estimate, Manifest, Results
-from simulator.report.formatting import is_clear, missing, number, percent_half_width, percent_interval, percent_value
+from simulator.report.formatting import (
+    has_interval,
+    is_clear,
+    missing,
+    number,
+    percent_half_width,
+    percent_interval,
+    percent_value,
+)
 from simulator.report.views import observed, tone
 
 _LABEL_WIDTH = 26
@@ -95,8 +103,8 @@ def _print_responsiveness(results: Results, console: Console) -> None:
 
 
 def _print_notes(estimates: Iterable[Estimate], console: Console) -> None:
-    """Why numbers are missing, each reason once."""
-    for note in dict.fromkeys(missing(e) for e in estimates if not math.isfinite(e.value)):
+    """Why numbers or intervals are missing, each reason once."""
+    for note in dict.fromkeys(missing(e) for e in estimates if not (math.isfinite(e.value) and has_interval(e))):
         show(console, f"– {note}", "dim")
 
 

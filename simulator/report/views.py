@@ -23,7 +23,9 @@ from simulator.experiment.results import (
 from simulator.report import charts
 from simulator.report.formatting import (
     clock,
+    has_interval,
     is_clear,
+    is_exact_zero,
     level,
     level_value,
     missing,
@@ -304,7 +306,11 @@ def _compared(results: Results, metric: MetricInfo) -> list[Comparison]:
 def _interval_row(arm: str, estimate: Estimate, better: str, unit: str) -> charts.IntervalRow:
     text = percent(estimate)
     unpaired = percent_interval(estimate.unpaired_low, estimate.unpaired_high)
-    hover = f"{arm}, {estimate.n:,} {unit}, unpaired {unpaired}" if _measured(estimate) else f"{arm}: {text}"
+    hover = f"{arm}, {estimate.n:,} {unit}, unpaired {unpaired}"
+    if not (_measured(estimate) and has_interval(estimate)):
+        hover = f"{arm}: {text}"
+    if _measured(estimate) and not has_interval(estimate):
+        text = f"{percent_value(estimate)} (no interval)"  # the reason is too long for a row; hover and table have it
     return charts.IntervalRow(arm, text, tone(estimate, better), estimate, hover)
 
 
@@ -326,7 +332,9 @@ def _response_reading(response: Estimate) -> str:
         return "–"
     if is_clear(response):
         return "shows less" if response.value < 0 else "shows more"
-    return "no response" if response.value == response.low == response.high == 0 else "not clear"
+    if not has_interval(response):
+        return f"not clear: {missing(response)}"
+    return "no response" if is_exact_zero(response) else "not clear"
 
 
 def _level_row(arm: str, mean: Estimate, lift: Estimate | None, metric: MetricInfo) -> LevelRow:

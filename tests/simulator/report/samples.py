@@ -21,6 +21,8 @@ from simulator.experiment.results import (
 
 NAN = math.nan
 NOTHING = Estimate(NAN, NAN, NAN, note="no dislikes in the control")
+SPARSE = Estimate(-1.0, NAN, NAN, n=500, note="too few users with any event")
+"""A value without an interval."""
 
 METRICS = (
     ("dislike_rate", "Dislike rate", "share", "lower", 0.082),
@@ -210,6 +212,17 @@ thresholds:
 def empty_results() -> Results:
     """A run in which nothing was measured."""
     return Results("empty", "Is there anything?", "Nothing.", "only", ("only",), 0.95, 0, 0, "", "", 0.0, "")
+
+
+def sparse_results() -> Results:
+    """A run in which every number has a value and none an interval."""
+    full = sample_results()
+    return replace(
+        full,
+        levels=tuple(replace(x, mean=replace(SPARSE, value=0.0)) for x in full.levels),
+        comparisons=tuple(replace(x, difference=SPARSE, lift=SPARSE) for x in full.comparisons),
+        responsiveness=tuple(replace(x, response=SPARSE) for x in full.responsiveness),
+    )
 
 
 def unmeasured_results() -> Results:

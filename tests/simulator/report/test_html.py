@@ -17,6 +17,7 @@ from tests.simulator.report.samples import (
     empty_results,
     sample_manifest,
     sample_results,
+    sparse_results,
     unmeasured_results,
 )
 from tests.simulator.report.strategies import PLAUSIBLE, anything
@@ -34,6 +35,7 @@ VARIANTS = {
     ),
     "nothing": empty_results(),
     "nothing measured": unmeasured_results(),
+    "no intervals": sparse_results(),
 }
 
 
@@ -138,6 +140,16 @@ def test_missing_estimates_show_their_note() -> None:
     text = "".join(outline(page_of(unmeasured_results())).text)
     assert "no dislikes in the control" in text
     assert "No answer: no comparison could be estimated" in text
+
+
+def test_values_without_intervals_are_shown_with_their_reason_and_never_as_clear() -> None:
+    page = page_of(sparse_results())
+    text = "".join(outline(page).text)
+    assert "-100.0% (no interval)" in text
+    assert "not clear: too few users with any event" in text
+    assert "0.00% (too few users with any event)" in text
+    for tone in ("better", "worse", "changed"):
+        assert f'<g class="{tone}"' not in page
 
 
 def test_content_comes_in_order() -> None:

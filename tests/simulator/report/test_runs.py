@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,22 @@ def test_a_missing_or_corrupt_file_is_named(tmp_path: Path, name: str) -> None:
         load_run(folder)
 
 
+def test_a_report_that_cannot_be_written_is_a_located_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / "report.html").mkdir()
+    with pytest.raises(ReportError, match=r"run/report.html: cannot be written: got Is a directory, expected a file"):
+        write_report(folder)
+    assert not list(folder.glob("*.tmp"))
+
+    def refuse(path: Path, content: bytes) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # Not by the folder's mode: a superuser, who runs the tests in many containers, may write anyway.
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(ReportError, match=r"run/report.html: cannot be written: got Permission denied, expected"):
+        write_report(folder)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="nowhere: no such folder"):
         load_run(tmp_path / "nowhere")
@@ -94,7 +111,7 @@ def test_equal_runs_differ_in_nothing(tmp_path: Path) -> None:
     text = compared(write_run(tmp_path / "a"), write_run(tmp_path / "b"))
     assert "All 12 settings are equal." in text
     assert "All 106 estimates are equal." in text
-    assert "Event logs: identical in 4 of 4 shared arms." in text
+    assert "Event logs: identical in 4 of 4 shared logs." in text
     assert "that differ" not in text
 
 
@@ -114,7 +131,7 @@ def test_comparison_shows_only_what_differs(tmp_path: Path) -> None:
     assert "10 other settings are equal." in text
     assert "105 other estimates are equal." in text
     assert "gru_input" not in text
-    assert "Event logs: identical in 3 of 4 shared arms." in text
+    assert "Event logs: identical in 3 of 4 shared logs." in text
 
 
 def test_comparison_of_runs_with_other_arms_marks_what_is_absent(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from simulator.experiment.results import Estimate, Responsiveness, Results
 from simulator.report.formatting import level, percent, percent_half_width, ratio
 from simulator.report.statements import action_phrase, answer_line, answer_sentence
-from tests.simulator.report.samples import NOTHING, empty_results, estimate, sample_results, unmeasured_results
+from tests.simulator.report.samples import NOTHING, SPARSE, empty_results, estimate, sample_results, unmeasured_results
 from tests.simulator.report.strategies import PLAUSIBLE, anything
 
 ZERO = Estimate(0.0, 0.0, 0.0, -0.1, 0.1, 500)
@@ -42,6 +42,42 @@ def test_a_clear_response_goes_before_a_larger_one_that_is_not_clear() -> None:
 
 def test_line_says_when_no_response_is_clear() -> None:
     assert "(not clear of 1)" in answer_line(responding(popularity=ZERO, noisy=estimate(-0.02, 0.05)))
+
+
+def test_line_says_so_when_no_arm_responds_at_all() -> None:
+    line = answer_line(responding(popularity=ZERO, gru=ZERO))
+    assert line == (
+        "no arm changes the next slate: after a dislike it shows 1.00 [1.00, 1.00] times as much of that creator "
+        "as without it (a response of exactly 0 in popularity and gru)"
+    )
+
+
+def test_line_turns_to_the_topic_where_no_share_of_a_creator_moves() -> None:
+    results = responding(popularity=ZERO, ntr=ZERO)
+    topic = tuple(replace(r, similarity="topic") for r in results.responsiveness)
+    moved = replace(topic[1], response=estimate(-0.3, 0.02))
+    line = answer_line(replace(results, responsiveness=(*results.responsiveness, topic[0], moved)))
+    assert line.startswith("ntr: after a dislike the next slate shows 0.70 [0.68, 0.72] times as much of that topic")
+    both = answer_line(replace(results, responsiveness=(*results.responsiveness, *topic)))
+    assert both.startswith("no arm changes the next slate: ")
+    assert "of that creator and topic as without it" in both
+
+
+def test_a_response_without_an_interval_is_neither_clear_nor_ordered() -> None:
+    results = responding(gru=ZERO, ntr=SPARSE, input_only=estimate(-0.2, 0.02))
+    text = answer_sentence(results)
+    assert "less of the same creator in input_only (-20.0% [-22.0, -18.0]);" in text
+    assert "no interval in ntr (-100.0%, too few users with any event)" in text
+    assert "ntr" not in text.split("no interval in ntr")[1]
+    assert answer_line(results).startswith("input_only: ")
+    assert "(not clear of 1)" in answer_line(responding(gru=ZERO, ntr=SPARSE))
+
+
+def test_a_lift_without_an_interval_is_not_clear() -> None:
+    full = replace(sample_results(), responsiveness=(), runs=0)
+    results = replace(full, comparisons=tuple(replace(c, lift=SPARSE) for c in full.comparisons))
+    assert answer_line(results).startswith("no arm changes the dislike rate clearly; most in ")
+    assert "-100.0% (too few users with any event) in gru (not clear)" in answer_sentence(results)
 
 
 def test_sentence_states_order_and_that_intervals_do_not_overlap() -> None:
@@ -137,6 +173,7 @@ def test_any_results_give_one_printable_line(results: Results) -> None:
         (Estimate(0.00012, 0.0001, 0.00014), "+0.012% [+0.010, +0.014]"),
         (Estimate(0.014, 0.0001, 0.0279), "+1.40% [+0.01, +2.79]"),
         (Estimate(0.3, float("nan"), float("nan")), "+30.0% (no interval)"),
+        (SPARSE, "-100.0% (too few users with any event)"),
         (NOTHING, "no dislikes in the control"),
     ],
 )
@@ -150,3 +187,9 @@ def test_other_numbers_by_unit() -> None:
     assert level(Estimate(1.42, 1.40, 1.44), "count") == "1.420 [1.400, 1.440]"
     assert ratio(Estimate(-0.64, -0.66, -0.62)) == "0.36 [0.34, 0.38]"
     assert percent_half_width(Estimate(-0.125, -0.151, -0.099)) == "-12.5% ± 2.6*"
+
+
+def test_a_value_without_an_interval_is_printed_with_its_reason() -> None:
+    assert level(replace(SPARSE, value=0.0), "share") == "0.00% (too few users with any event)"
+    assert ratio(SPARSE) == "0.00 (too few users with any event)"
+    assert percent_half_width(SPARSE) == "-100.0% ± –"

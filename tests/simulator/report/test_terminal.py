@@ -8,7 +8,13 @@ from rich.console import Console
 
 from simulator.experiment.results import Results, Verdict
 from simulator.report.terminal import print_results
-from tests.simulator.report.samples import empty_results, sample_manifest, sample_results, unmeasured_results
+from tests.simulator.report.samples import (
+    empty_results,
+    sample_manifest,
+    sample_results,
+    sparse_results,
+    unmeasured_results,
+)
 
 LONG_ARMS = ("popularity", *(f"sequence_model_with_input_weight_{2**i}" for i in range(11)))
 
@@ -22,8 +28,15 @@ def printed(results: Results, width: int = 80) -> str:
 @pytest.mark.parametrize("width", [40, 80, 200])
 @pytest.mark.parametrize(
     "results",
-    [sample_results(), sample_results(LONG_ARMS), sample_results(("only",)), unmeasured_results(), empty_results()],
-    ids=["full", "12 arms", "one arm", "unmeasured", "nothing"],
+    [
+        sample_results(),
+        sample_results(LONG_ARMS),
+        sample_results(("only",)),
+        unmeasured_results(),
+        sparse_results(),
+        empty_results(),
+    ],
+    ids=["full", "12 arms", "one arm", "unmeasured", "sparse", "nothing"],
 )
 def test_piped_text_is_plain_and_fits(results: Results, width: int) -> None:
     text = printed(results, width)
@@ -58,6 +71,13 @@ def test_every_arm_has_its_column() -> None:
 def test_reasons_for_missing_numbers_are_said_once() -> None:
     text = printed(unmeasured_results())
     assert text.count("– no dislikes in the control") == 2
+
+
+def test_values_without_intervals_have_no_star_and_their_reason_below() -> None:
+    text = printed(sparse_results())
+    assert "-100.0% ± –" in text
+    assert "–*" not in text
+    assert text.count("– too few users with any event") == 2
 
 
 def test_markup_and_control_characters_are_inert() -> None:
