@@ -12,12 +12,17 @@ Sources: Deng, Knoblich & Lu 2018, KDD (delta method for ratio metrics, paired a
 Drutsa, Katsev & Tsoy 2018, WSDM (linearisation); Welch 1947, Biometrika (degrees of freedom). Ours: the unpaired
 interval is taken from the paired experiment's own values, as if the two arms had been independent samples of the same
 size.
+
+Rare events: all this trusts the sample's own variance, which is 0 where nobody had an event and too small where a few
+had one (a nominal 95% interval of R covered the truth in 63% of trials of 50 runs, base share 2%, R = -0.9). Where
+fewer than `FEWEST_WITH_EVENTS` users or runs have a value other than 0 an estimate keeps its value and has no limits;
+unless all have one, since such a metric is not rare, or two arms are equal row by row, since nothing is then uncertain.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan, nan, sqrt
+from math import nan, sqrt
 
 import numpy as np
 from scipy import stats
@@ -26,7 +31,7 @@ from recommenders.base import Float64
 from simulator.experiment.results import Estimate
 
 FEWEST_WITH_EVENTS = 10
-"""Users with a numerator other than 0 that each arm needs for the interval of a relative change."""
+"""Users or runs with a numerator other than 0 that an interval needs in each arm, unless all of them have one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +79,17 @@ def mean_estimate(per_user: PerUser, confidence: float) -> Estimate:
 
     Returns:
         The ratio of sums; all NaN, with a note, where there are fewer than two users, the denominator is 0 or a value
-        is not finite. The unpaired limits are NaN: nothing is compared.
+        is not finite; without limits, with a note, where fewer than `FEWEST_WITH_EVENTS` users have any event. The
+        unpaired limits are NaN: nothing is compared.
     """
     problem = _problem(per_user)
     if problem:
         return missing(problem, len(per_user.numerator))
     linear = _linearise(per_user)
     n = len(linear.deviation)
+    sparse = _sparse(per_user)
+    if sparse:
+        return Estimate(linear.level, nan, nan, n=n, note=sparse)
     half = _half_width(_variance_of_mean(linear.deviation), n - 1, confidence)
     return Estimate(linear.level, linear.level - half, linear.level + half, n=n)
 
@@ -96,9 +105,10 @@ def compare(treatment: PerUser, control: PerUser, confidence: float) -> Differen
         confidence: level of the intervals, in (0, 1).
 
     Returns:
-        Both estimates. Equal arms give exactly 0 with the interval [0, 0]. All NaN, with a note, where either arm has
-        no level; the lift also where the control's level is not above 0, since nothing can be a share of it. The lift
-        has a value but no interval where the arms differ and fewer than `FEWEST_WITH_EVENTS` users of one have any.
+        Both estimates. Arms equal row by row give exactly 0 with the interval [0, 0]. All NaN, with a note, where
+        either arm has no level; the lift also where the control's level is not above 0, since nothing can be a share
+        of it. Both have a value but no limits, with a note, where the arms differ and fewer than `FEWEST_WITH_EVENTS`
+        users of either have any event.
 
     Raises:
         ValueError: the arms have different numbers of users.
@@ -112,21 +122,10 @@ def compare(treatment: PerUser, control: PerUser, confidence: float) -> Differen
     new, old = _linearise(treatment), _linearise(control)
     difference = _contrast(new.level - old.level, new.deviation, old.deviation, confidence)
     lift = _relative(new, old, confidence)
-    return DifferenceAndLift(difference, _without_interval_if_sparse(lift, treatment, control))
-
-
-def _without_interval_if_sparse(lift: Estimate, treatment: PerUser, control: PerUser) -> Estimate:
-    """A relative change keeps its interval only where enough users have anything to change.
-
-    Where the treatment has no event left, the delta method's interval shrinks to a point at -100%, however few users
-    there were; with a handful of events it covers the truth far too seldom. Equal arms keep [0, 0].
-    """
-    n_with = min(int(np.count_nonzero(p.numerator)) for p in (treatment, control))
-    same = np.array_equal(treatment.numerator, control.numerator)
-    if same or isnan(lift.value) or n_with >= min(FEWEST_WITH_EVENTS, lift.n):
-        return lift
-    note = f"no interval: only {n_with} of {lift.n} users or runs have any in one of the two"
-    return Estimate(lift.value, nan, nan, n=lift.n, note=note)
+    sparse = "" if _equal(treatment, control) else _sparse(treatment, control)
+    if sparse:
+        return DifferenceAndLift(_without_limits(difference, sparse), _without_limits(lift, sparse))
+    return DifferenceAndLift(difference, lift)
 
 
 def ratio_of_means(action: Float64, base: Float64, confidence: float) -> Estimate:
@@ -140,7 +139,8 @@ def ratio_of_means(action: Float64, base: Float64, confidence: float) -> Estimat
 
     Returns:
         R with paired and unpaired intervals. Equal branches give exactly 0 with the interval [0, 0]. All NaN, with a
-        note, with fewer than two runs, a value that is not finite, or a base whose mean is not above 0.
+        note, with fewer than two runs, a value that is not finite, or a base whose mean is not above 0; a value
+        without limits, as in `compare`, with few runs above 0.
 
     Raises:
         ValueError: the branches have different numbers of runs.
@@ -165,6 +165,30 @@ def _problem(per_user: PerUser) -> str:
     if per_user.denominator.sum() == 0:
         return per_user.empty_note
     return ""
+
+
+def _sparse(*arms: PerUser) -> str:
+    """Why the normal approximation has no footing in the sparsest of the arms; empty if it has in all."""
+    arm = min(arms, key=_n_with_event)
+    n_with = _n_with_event(arm)
+    # A user without occasion (0 / 0) says nothing about whether events are rare.
+    n_could = int(np.count_nonzero((arm.numerator != 0) | (arm.denominator != 0)))
+    if n_with >= min(FEWEST_WITH_EVENTS, n_could):
+        return ""
+    return f"too few users or runs with any event for an interval: {n_with} of {n_could}"
+
+
+def _n_with_event(arm: PerUser) -> int:
+    return int(np.count_nonzero(arm.numerator))
+
+
+def _equal(a: PerUser, b: PerUser) -> bool:
+    return np.array_equal(a.numerator, b.numerator) and np.array_equal(a.denominator, b.denominator)
+
+
+def _without_limits(estimate: Estimate, note: str) -> Estimate:
+    """The value alone; a note that says why even that is missing stays."""
+    return Estimate(estimate.value, nan, nan, n=estimate.n, note=estimate.note or note)
 
 
 def _linearise(per_user: PerUser) -> _Linearised:
