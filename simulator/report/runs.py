@@ -58,16 +58,23 @@ def write_report(run_dir: str | Path) -> Path:
     run = _read_run(folder)
     page = render_html(run.results, run.manifest, run.scenario_yaml)
     report = folder / REPORT_FILE
-    temporary = folder / f"{REPORT_FILE}.{os.getpid()}.tmp"
     try:
         # A lone surrogate (YAML can spell one) has no UTF-8 form; a character reference shows as a replacement mark.
-        temporary.write_bytes(page.encode("utf-8", "xmlcharrefreplace"))
-        os.replace(temporary, report)
+        _replace(report, page.encode("utf-8", "xmlcharrefreplace"))
     except OSError as error:
         raise ReportError(f"{report}: got {error.strerror}, expected a file that can be written") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return report
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        # Raises too on a read-only file system, even where there is nothing to remove.
+        temporary.unlink(missing_ok=True)
 
 
 def _read_run(folder: Path) -> Run:

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from simulator.experiment.results import Comparison, Estimate, Responsiveness, Results
-from simulator.report.formatting import is_clear, is_exact_zero, missing, number, percent, ratio
+from simulator.report.formatting import (
+    has_interval,
+    is_clear,
+    is_exact_zero,
+    missing,
+    number,
+    percent,
+    percent_value,
+    ratio,
+)
 
 DISLIKE_RATE = "dislike_rate"
 LONG_VIEW_RATE = "long_view_rate"
@@ -43,13 +52,17 @@ def action_phrase(results: Results) -> str:
 def answer_line(results: Results) -> str:
     """The last line of a run: the answer as a ratio with its interval.
 
-    The counterfactual response of the arm that responds most (same creator, else same topic) beside the control's;
-    without a counterfactual, the dislike rate of the arm that changes it most, as a ratio to the control's.
+    The counterfactual response of the arm that responds most (same creator; same topic where that is not measured or
+    exactly 0 in every arm) beside the control's, or that no arm responds where every response is exactly 0; without
+    a counterfactual, the dislike rate of the arm that changes it most, as a ratio to the control's.
     """
+    measured = [r for r in results.responsiveness if math.isfinite(r.response.value)]
     for similarity in ("creator", "topic"):
-        measured = [r for r in results.responsiveness if r.similarity == similarity and math.isfinite(r.response.value)]
-        if measured:
-            return _response_line(results, similarity, measured)
+        rows = [r for r in measured if r.similarity == similarity]
+        if not all(is_exact_zero(r.response) for r in rows):
+            return _response_line(results, similarity, rows)
+    if measured:
+        return f"no arm changes the next slate after {action_phrase(results)} (exactly 0 in all)"
     compared = _compared(results, _headline_metric(results))
     return _lift_line(results, compared) if compared else _nothing(results)
 
@@ -63,8 +76,6 @@ def answer_sentence(results: Results) -> str:
 
 
 def _response_line(results: Results, similarity: str, measured: Sequence[Responsiveness]) -> str:
-    if all(r.response.value == r.response.low == r.response.high == 0 for r in measured):
-        return f"no arm changes the next slate after {action_phrase(results)} (exactly 0 in all)"
     strongest = _strongest_first(measured)[0]
     control = [r for r in measured if r.arm == results.control and r is not strongest]
     comparison = "otherwise" if " instead of " in action_phrase(results) else "without it"
@@ -115,17 +126,19 @@ def _response_sentences(results: Results) -> list[str]:
 def _one_similarity(opening: str, similarity: str, measured: Sequence[Responsiveness]) -> list[str]:
     clear = [r for r in _strongest_first(measured) if is_clear(r.response)]
     exact = [r for r in measured if is_exact_zero(r.response)]
-    unclear = [r for r in measured if r not in clear and r not in exact]
+    unknown = [r for r in measured if not has_interval(r.response)]
+    unclear = [r for r in measured if r not in [*clear, *exact, *unknown]]
     less = [r for r in clear if r.response.value < 0]
     more = [r for r in clear if r.response.value > 0]
     groups = [("less", less), ("more", more)]
     claims = [f"{word} of the same {similarity} in {_ordered(rows)}" for word, rows in groups if rows]
     rest = [f"no response at all (exactly 0) in {_listed(r.arm for r in exact)}"] if exact else []
     rest += [f"none clear from 0 in {_with_percents(unclear)}"] if unclear else []
+    rest += [f"no interval in {_with_notes(unknown)}"] if unknown else []
     if not claims:
         return [f"{opening} does not clearly change its share of the same {similarity}: {'; '.join(rest)}."]
     first = f"{opening} holds {' and '.join(claims)}"
-    return [f"{'; '.join([first, *rest])}.", *_order_sentence(clear, unclear, len(measured))]
+    return [f"{'; '.join([first, *rest])}.", *_order_sentence(clear, unclear, len(measured) - len(unknown))]
 
 
 def _ordered(rows: Sequence[Responsiveness]) -> str:
@@ -186,6 +199,10 @@ def _overlap(a: Estimate, b: Estimate) -> bool:
 
 def _with_percents(rows: Sequence[Responsiveness]) -> str:
     return _listed(f"{r.arm} ({percent(r.response)})" for r in rows)
+
+
+def _with_notes(rows: Sequence[Responsiveness]) -> str:
+    return _listed(f"{r.arm} ({percent_value(r.response)}, {missing(r.response)})" for r in rows)
 
 
 def _listed(parts: Iterable[str]) -> str:
