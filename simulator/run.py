@@ -222,7 +222,16 @@ _worker: dict[str, object] = {}
 def _adopt(study: Study, messages: Queue[tuple[str, str, float, float, int] | None]) -> None:
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    Thread(target=_follow_parent, daemon=True).start()
     _worker["study"], _worker["messages"] = study, messages
+
+
+def _follow_parent() -> None:
+    """End this worker when the run that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_here(name: str) -> ArmOutcome:
