@@ -13,7 +13,7 @@ _KEPT_BYTES = 2**30
 def keep_freed_memory() -> None:
     """Let this process reuse blocks of up to 32 MiB; changes speed only, and nothing where libc is not glibc.
 
-    Source: mallopt(3). Measured with `benchmarks/engine.py`: a fifth more interactions a second.
+    Source: mallopt(3).
     """
     if sys.platform != "linux":
         return

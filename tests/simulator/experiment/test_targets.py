@@ -304,8 +304,6 @@ def test_command_says_the_same_twice() -> None:
 
 def test_short_video_scenario_lives_in_the_measured_world() -> None:
     path = Path(__file__).parents[3] / "scenarios" / "short_video.yaml"
-    if not path.exists():
-        pytest.skip("the scenario is not there")
     from simulator.commands.components import load
 
     scenario, sheet = load(path).scenario, read_sheet("short_video")
