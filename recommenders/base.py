@@ -223,3 +223,12 @@ class Recommender(Protocol):
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over a state that `state_dict` gave, for the same catalogue."""
         ...
+
+
+@runtime_checkable
+class Scorer(Recommender, Protocol):
+    """A recommender that shows the items with the highest scores: what wrappers and full rankings build on."""
+
+    def scores(self, requests: Requests) -> Float32:
+        """Scores of all items for each request, nothing filtered: float32[n, n_items], finite, higher is better."""
+        ...

@@ -70,6 +70,24 @@ class ItemKnn:
         Raises:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
+        popular, _ = self._fitted()
+        score = self._scores_by_popularity(requests)
+        if self.config.filter_viewed:
+            item = requests.history_item[:, -self.config.window :]
+            place = np.empty_like(popular)
+            place[popular] = np.arange(len(popular), dtype=np.int32)
+            hide_viewed(score, np.where(item == PADDING, PADDING, place[item]))
+        best = top_k(score, requests.eligible[popular], k)
+        return Slates(item=popular[best.item], score=best.score)
+
+    def scores(self, requests: Requests) -> Float32:
+        """Sums of similarities: float32[n, n_items]; `recommend` breaks their ties by popularity."""
+        score = np.empty((len(requests), len(self._fitted()[0])), np.float32)
+        score[:, self._fitted()[0]] = self._scores_by_popularity(requests)
+        return score
+
+    def _scores_by_popularity(self, requests: Requests) -> Float32:
+        """Scores whose columns are the items from the most to the least popular."""
         popular, similarity = self._fitted()
         item = requests.history_item[:, -self.config.window :]
         feedback = requests.history_feedback[:, -self.config.window :]
@@ -78,13 +96,8 @@ class ItemKnn:
         history = sparse.coo_array((ones, (row, item[row, column])), shape=(len(item), len(popular))).tocsr()
         history.sum_duplicates()
         # SciPy multiplies row by row, in the order of the row's sorted items: no row sees its batch-mates.
-        score = (history @ similarity).toarray()
-        if self.config.filter_viewed:
-            place = np.empty_like(popular)
-            place[popular] = np.arange(len(popular), dtype=np.int32)
-            hide_viewed(score, np.where(item == PADDING, PADDING, place[item]))
-        best = top_k(score, requests.eligible[popular], k)
-        return Slates(item=popular[best.item], score=best.score)
+        score: Float32 = (history @ similarity).toarray()
+        return score
 
     def state_dict(self) -> State:
         """The ranking by popularity and the similarity matrix in CSR form."""

@@ -77,6 +77,10 @@ class Popularity:
         chosen = np.argsort(viewed[:, :n_ranked], axis=1, kind="stable")[:, :k]
         return Slates(item=best.item[0][chosen], score=best.score[0][chosen])
 
+    def scores(self, requests: Requests) -> Float32:
+        """The log of each item's count plus the smoothing, the same in each row: float32[n, n_items]."""
+        return np.tile(self._fitted(), (len(requests), 1))
+
     def state_dict(self) -> State:
         """`score`: float32[n_items]."""
         return {"score": self._fitted()}

@@ -34,7 +34,6 @@ from recommenders.base import (
     Slates,
     State,
     Traits,
-    UInt8,
 )
 from recommenders.losses import cross_entropy, not_to_recommend, sample_uniform, sampled_logits
 from recommenders.sequences import Windows, training_windows
@@ -241,14 +240,19 @@ class SequenceRecommender:
         Raises:
             RecommenderError: not fitted, the history is narrower than `window`, or fewer than `k` items are eligible.
         """
-        score = self.scores(requests.history_item, requests.history_feedback)
+        score = self.scores(requests)
         if self.config.filter_viewed:
             hide_viewed(score, requests.history_item[:, -self.config.window :])
         return top_k(score, requests.eligible, k)
 
-    def scores(self, history_item: Int32, history_feedback: UInt8) -> Float32:
-        """Scores of all items after each history: float32[n, n_items] from int32[n, h] and uint8[n, h]."""
+    def scores(self, requests: Requests) -> Float32:
+        """Scores of all items after each history, s . v_y + b_y: float32[n, n_items].
+
+        Raises:
+            RecommenderError: not fitted, or the history is narrower than `window`.
+        """
         served, window = self._fitted(), self.config.window
+        history_item, history_feedback = requests.history_item, requests.history_feedback
         if history_item.shape[1] < window:
             raise RecommenderError(f"history_item: got width {history_item.shape[1]}, expected at least {window}")
         item = history_item[:, -window:]

@@ -131,7 +131,7 @@ def test_new_items_score_as_their_creator_and_topic_until_seen(name: str) -> Non
     log = make_log()
     log = log.take(log.item >= 16)  # items 0 to 15 stay unseen; 0 and 8 share creator and topic
     requests = make_requests(3)
-    score = fit(name, log).scores(requests.history_item, requests.history_feedback)
+    score = fit(name, log).scores(requests)
     np.testing.assert_array_equal(score[:, 0], score[:, 8])
     assert (score[:, 0] != score[:, 16]).any()
 
