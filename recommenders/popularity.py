@@ -1,4 +1,4 @@
-"""Most popular first: items ranked by how often they were dwelt on long or liked."""
+"""Most popular first: items ranked by how often they were dwelt on long or liked, of late if counts fade."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pydantic import Field
 
 from recommenders.base import (
     PADDING,
+    TICKS_PER_SECOND,
     Config,
     Float32,
+    Float64,
     Interactions,
     ItemFeatures,
     Progress,
@@ -33,7 +35,8 @@ class PopularityConfig(Config):
     """Prior count of every item, which is all that a new item has."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 ranks; above it, slots are drawn with probability proportional to count ** (1 / temperature)."""
-
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
+    """After how many days a long dwell or like counts half, as of the end of the log; null for never."""
     window: Annotated[int, Field(ge=1, le=1000)] = 50
     """How many past interactions `filter_viewed` looks at."""
     filter_viewed: bool = True
@@ -52,8 +55,13 @@ class Popularity:
         self._score: Float32 | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
-        """Count long dwells and likes; an item's score is the log of its count plus the smoothing."""
-        self._score = np.log(positive_count(log, items.n_items) + self.config.smoothing).astype(np.float32)
+        """Count long dwells and likes, faded if so set; an item's score is the log of its count plus the smoothing."""
+        half_life = self.config.half_life_days
+        if half_life is None:
+            count = positive_count(log, items.n_items).astype(np.float64)
+        else:
+            count = faded_positive_count(log, items.n_items, half_life)
+        self._score = np.log(count + self.config.smoothing).astype(np.float32)
 
     def recommend(self, requests: Requests, k: int, draws: RequestDraws) -> Slates:
         """The top `k` not viewed yet, ranked once for the batch; or Plackett-Luce slates with their propensities.
@@ -106,3 +114,21 @@ def positive_count(log: Interactions, n_items: int) -> np.ndarray[tuple[int], np
     """How often each item was dwelt on long or liked: int64[n_items]."""
     rows = is_positive(log.feedback, except_disliked=False)
     return np.bincount(log.item[rows], minlength=n_items).astype(np.int64)
+
+
+def faded_positive_count(log: Interactions, n_items: int, half_life_days: float) -> Float64:
+    """How often each item was dwelt on long or liked, an event of one half-life before the log's end counting half.
+
+    Args:
+        log: in order of tick.
+        n_items: length of the answer.
+        half_life_days: > 0.
+
+    Returns:
+        float64[n_items], >= 0, and at most `positive_count`.
+    """
+    rows = is_positive(log.feedback, except_disliked=False)
+    if not rows.any():
+        return np.zeros(n_items)
+    age_days = (log.tick[-1] - log.tick[rows]) / (TICKS_PER_SECOND * 86_400)
+    return np.bincount(log.item[rows], weights=np.exp2(-age_days / half_life_days), minlength=n_items)

@@ -38,8 +38,8 @@ class Entry:
     provider: str = "pushback"
 
 
-def _built_in(name: str, class_name: str, summary: str) -> Entry:
-    return Entry(name, f"recommenders.{name}:{class_name}", summary)
+def _built_in(name: str, class_name: str, summary: str, package: str = "recommenders") -> Entry:
+    return Entry(name, f"{package}.{name}:{class_name}", summary)
 
 
 # Named by text, so that a run of simple recommenders never imports torch.

@@ -30,6 +30,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "random": {},
     "popularity": {},
     "popularity hot": {"temperature": 1.0},
+    "popularity faded": {"half_life_days": 0.001},
     "item_knn": {"window": 6},
     "oracle": {},
     "oracle hot": {"temperature": 0.5},
