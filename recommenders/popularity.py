@@ -131,4 +131,5 @@ def faded_positive_count(log: Interactions, n_items: int, half_life_days: float)
     if not rows.any():
         return np.zeros(n_items)
     age_days = (log.tick[-1] - log.tick[rows]) / (TICKS_PER_SECOND * 86_400)
-    return np.bincount(log.item[rows], weights=np.exp2(-age_days / half_life_days), minlength=n_items)
+    weight = np.exp2(-age_days / half_life_days)
+    return np.bincount(log.item[rows], weights=weight, minlength=n_items).astype(np.float64)
