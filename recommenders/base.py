@@ -188,11 +188,14 @@ class Traits:
         batch_size: rows per call, padded by the engine, for models whose float32 results depend on the shape of the
             batch; None where every row is computed bit for bit alone.
         needs_utility: reads the latent utilities. Only oracles may, and their name says so.
+        warm_start: `fit` goes on from the state before it. The engine then loads the newest model's state into the
+            fresh instance that it retrains; without it, a refit starts from scratch.
     """
 
     history_length: int = 0
     batch_size: int | None = None
     needs_utility: bool = False
+    warm_start: bool = False
 
 
 Progress = Callable[[int, int], None]
@@ -209,7 +212,7 @@ class Recommender(Protocol):
     traits: Traits
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
-        """Learn from the log; two fits with the same arguments give the same state. A refit starts afresh."""
+        """Learn from the log; two fits with the same arguments, from the same state if `traits.warm_start`, agree."""
         ...
 
     def recommend(self, requests: Requests, k: int, draws: RequestDraws) -> Slates:

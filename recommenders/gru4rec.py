@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from recommenders.base import Config
-from recommenders.sequence_model import Encoder, SequenceConfig, SequenceRecommender
+from recommenders.network import CarriedEncoder, moved_to_front
+from recommenders.sequence_config import SequenceConfig
+from recommenders.sequence_model import SequenceRecommender
 
 
 class Gru4RecConfig(SequenceConfig):
     """Settings of the GRU model."""
 
 
-class GruEncoder(Encoder):
+class GruEncoder(CarriedEncoder):
     """One layer of gated recurrent units whose hidden state is the encoder's state.
 
     Source: Hidasi et al. 2016, ICLR (GRU4Rec); here with feedback-mapped inputs and tied output embeddings.
@@ -28,19 +30,28 @@ class GruEncoder(Encoder):
         for parameter in self.gru.parameters():
             nn.init.uniform_(parameter, -(config.dim**-0.5), config.dim**-0.5, generator=generator)
 
-    def states(self, x: Tensor) -> Tensor:
+    def states(self, x: Tensor, length: Tensor) -> Tensor:
         """The state after each position: float[n, window, dim] from the same shape, padded on the right."""
         states: Tensor = self.gru(x)[0]
         return states
 
     def final_state(self, x: Tensor, length: Tensor) -> Tensor:
         """The state after the last position: float[n, dim] from float[n, window, dim], zero-padded on the left."""
-        n, window, dim = x.shape
-        # Moved to the front, real positions come before the padding, which a causal encoder then cannot see.
-        position = (torch.arange(window) - length.unsqueeze(1)) % window
-        states = self.states(x.gather(1, position.unsqueeze(2).expand(n, window, dim)))
-        last = states[torch.arange(n), (length - 1).clamp(min=0)]
+        states = self.states(moved_to_front(x, length), length)
+        last = states[torch.arange(len(x), device=x.device), (length - 1).clamp(min=0)]
         return last * (length > 0).unsqueeze(1)
+
+    def initial(self, n: int) -> Tensor:
+        """Hidden states of `n` empty histories: float[n, dim]."""
+        return next(self.gru.parameters()).new_zeros(n, self.gru.hidden_size)
+
+    def advance(self, carried: Tensor, x: Tensor) -> Tensor:
+        """The hidden state after one more input: float[n, dim] from float[n, dim] twice."""
+        return torch.gru_cell(x, carried, *self.gru.parameters())
+
+    def read(self, carried: Tensor) -> Tensor:
+        """The hidden state is the state."""
+        return carried
 
 
 class Gru4Rec(SequenceRecommender):

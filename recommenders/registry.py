@@ -51,7 +51,12 @@ BUILT_IN: Mapping[str, Entry] = {
         _built_in("item_knn", "ItemKnn", "Items liked together with what the user liked (cosine, shrunk)."),
         _built_in("gru4rec", "Gru4Rec", "Recurrent sequence model; dislikes as input, as label, or not at all."),
         _built_in("linear_recurrent", "LinearRecurrent", "Light sequence model that trains in seconds; same choices."),
+        _built_in("sasrec", "SasRec", "Self-attentive sequence model; same choices."),
         _built_in("oracle", "Oracle", "Knows the latent utilities, which no platform can see: a bound or a stand-in."),
+        _built_in("heuristics.block_disliked", "BlockDisliked", "Any model; disliked creators or topics behind the rest."),
+        _built_in("heuristics.down_rank_similar", "DownRankSimilar", "Any model; what is near to dislikes goes down."),
+        _built_in("heuristics.forgetting_curve", "ForgettingCurve", "Any model; a fading penalty after dislikes."),
+        _built_in("heuristics.drop_disliked", "DropDisliked", "Any model, which never hears of disliked items."),
     )
 }
 

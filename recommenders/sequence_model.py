@@ -1,30 +1,21 @@
-"""What the sequence models share: settings, item embeddings, feedback maps, the objective, and serving.
+"""A sequence model as a recommender: fitting, serving, carrying states, saving.
 
-A model is an item table, a linear map for each kind of feedback, and an encoder. The encoder reads a history of vectors
-x = E W_0 + sum of E W_f over the kinds of feedback f that the user gave the item, and returns a state s; the score of
-an item y is s . v_y + b_y. Embeddings are tied: the E that is read is the v that is scored.
+What it is put together from stands in its own file: settings (`sequence_config`), windows of the log (`sequences`),
+labels and their weights (`labels`), network parts (`network`), the objective (`objective`), the loop (`training`).
 """
 
 from __future__ import annotations
 
-import itertools
-from abc import abstractmethod
-from collections.abc import Callable
-from typing import Annotated
-
 import numpy as np
 import torch
-from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from recommenders.base import (
     PADDING,
-    Config,
     Feedback,
     Float32,
     Int32,
-    Int64,
     Interactions,
     ItemFeatures,
     Progress,
@@ -34,203 +25,71 @@ from recommenders.base import (
     Slates,
     State,
     Traits,
+    UInt8,
 )
-from recommenders.losses import cross_entropy, not_to_recommend, sample_uniform, sampled_logits
-from recommenders.sequences import Windows, training_windows
+from recommenders.network import CarriedEncoder, MakeEncoder, Network, combination_of
+from recommenders.objective import Objective, training_data
+from recommenders.sequence_config import SequenceConfig
+from recommenders.sequences import compacted, training_windows, without
 from recommenders.topk import hide_viewed, top_k
 from recommenders.training import train
 
 SERVING_BATCH = 256
 """Rows of every serving product: float32 results depend on the shape, so the shape never changes."""
 
-
-class SequenceConfig(Config):
-    """Settings that all sequence models share."""
-
-    dim: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Dimension of embeddings and states."""
-    window: Annotated[int, Field(ge=1, le=1000)] = 50
-    """How many past interactions the model reads."""
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Passes over the log."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.003
-    """Of AdamW, at the start; it falls linearly to a tenth."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    """Windows per training step."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Of AdamW."""
-    negatives: Annotated[int, Field(ge=0)] = 128
-    """Uniform negatives that a training step shares, at least 2; 0 for the full softmax over released items."""
-    logq_correction: bool = False
-    """Weight sampled negatives so that the loss estimates the full softmax; a dislike label then has little effect."""
-    dwell_input: bool = True
-    """Whether the model sees which items of the history were dwelt on long or skipped."""
-    like_input: bool = True
-    """Whether the model sees which items of the history were liked."""
-    dislike_input: bool = False
-    """Whether the model sees which items of the history were disliked."""
-    filter_viewed: bool = True
-    """Whether items of the window are kept from being shown again."""
-    not_to_recommend_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the not-to-recommend loss on disliked items, beside 1 for a positive label; 0 switches it off.
-
-    The gradient is in proportion to the disliked item's probability among label and negatives, about 1 / (1 +
-    negatives) at first, so weights of 16 to 256 go with 128 negatives. Disliked items then are no positive labels.
-    """
-
-    @field_validator("negatives")
-    @classmethod
-    def _enough_negatives(cls, negatives: int) -> int:
-        if negatives == 1:
-            raise ValueError("expected 0 or at least 2: a lone negative may be the label itself")
-        return negatives
-
-    def input_flags(self) -> tuple[Feedback, ...]:
-        """The kinds of feedback that the model reads, in the order of its maps."""
-        flags: tuple[Feedback, ...] = ()
-        if self.dwell_input:
-            flags += (Feedback.LONG_DWELL, Feedback.SKIP)
-        if self.like_input:
-            flags += (Feedback.LIKE,)
-        if self.dislike_input:
-            flags += (Feedback.DISLIKE,)
-        return flags
-
-
-class Encoder(nn.Module):
-    """Turns a history of vectors into states; it looks only backwards."""
-
-    @abstractmethod
-    def states(self, x: Tensor) -> Tensor:
-        """The state after each position: float[n, window, dim] from float[n, window, dim], padded on the right."""
-        ...
-
-    @abstractmethod
-    def final_state(self, x: Tensor, length: Tensor) -> Tensor:
-        """The state after the last position.
-
-        Args:
-            x: float[n, window, dim], padded on the left with zeros.
-            length: int64[n], real positions of each row.
-
-        Returns:
-            float[n, dim]; zeros for an empty history.
-        """
-        ...
-
-
-MakeEncoder = Callable[[SequenceConfig, torch.Generator], Encoder]
-
-
-class ItemTable(nn.Module):
-    """A vector for each item: the sum of its own, its creator's and its topic's.
-
-    An item that the log has never shown contributes no vector of its own: a new item starts as its creator's and its
-    topic's.
-    """
-
-    creator: Tensor
-    topic: Tensor
-    seen: Tensor
-
-    def __init__(self, items: ItemFeatures, width: int, scale: float, generator: torch.Generator) -> None:
-        super().__init__()
-        self.own_vector = nn.Parameter(torch.zeros(items.n_items, width))
-        self.creator_vector = _normal((items.n_creators, width), scale, generator)
-        self.topic_vector = _normal((items.n_topics, width), scale, generator)
-        self.register_buffer("creator", torch.from_numpy(items.creator.astype(np.int64)), persistent=False)
-        self.register_buffer("topic", torch.from_numpy(items.topic.astype(np.int64)), persistent=False)
-        self.register_buffer("seen", torch.zeros(items.n_items, 1))
-
-    def forward(self) -> Tensor:
-        """float32[n_items, width]."""
-        own = self.own_vector * self.seen
-        # index_select, whose gradient is one index_add; indexing by [] would sort.
-        return own + self.creator_vector.index_select(0, self.creator) + self.topic_vector.index_select(0, self.topic)
-
-
-class Network(nn.Module):
-    """Item table, output bias, feedback maps and encoder."""
-
-    present: Tensor
-
-    def __init__(
-        self, config: SequenceConfig, items: ItemFeatures, make_encoder: MakeEncoder, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        n_flags = len(config.input_flags())
-        self.embedding = ItemTable(items, config.dim, 0.3, generator)
-        self.bias = ItemTable(items, 1, 0.0, generator)
-        self.feedback_map = _normal((1 + n_flags, config.dim, config.dim), 0.1 * config.dim**-0.5, generator)
-        # present[c, f]: whether map f applies to an item with the combination c of flags; map 0 always does.
-        combinations = torch.tensor([(1, *bits) for bits in itertools.product((0, 1), repeat=n_flags)])
-        self.register_buffer("present", combinations.float(), persistent=False)
-        self.encoder = make_encoder(config, generator)
-
-    def inputs(self, embedding: Tensor, combination: Tensor) -> Tensor:
-        """What the encoder reads at some positions: x = E W_0 + sum of E W_f over the flags f that are present.
-
-        Args:
-            embedding: float32[n, dim], of the items at the positions.
-            combination: int64[n], which combination of flags each item got.
-
-        Returns:
-            float32[n, dim].
-        """
-        flagged = self.present[combination].unsqueeze(2) * embedding.unsqueeze(1)  # [n, 1 + f, dim]
-        return flagged.flatten(1) @ self.feedback_map.flatten(0, 1)
-
-    def input_table(self, embedding: Tensor) -> Tensor:
-        """`inputs` of every item under every combination of flags.
-
-        Args:
-            embedding: float32[n_items, dim].
-
-        Returns:
-            float32[n_items * c, dim]; row `item * c + combination`, and c = `len(present)`.
-        """
-        n_items, n_combinations = len(embedding), len(self.present)
-        combination = torch.arange(n_combinations).repeat(n_items)
-        return self.inputs(embedding.repeat_interleave(n_combinations, 0), combination)
+INPUT_TABLE_BYTES = 64 * 2**20
+"""Up to this size, the inputs of all items under all combinations of feedback are computed once for serving."""
 
 
 class SequenceRecommender:
     """A sequence model as a recommender: trained by `training.train`, served in batches of a fixed shape.
 
-    The answer to a request is a function of that request and the fitted state, whatever the size of the batch. Without
-    `dislike_input` and `not_to_recommend_weight`, nothing in fitting or serving looks at dislikes. Dismissals are
-    never looked at.
+    The answer to a request is a function of that request and the fitted state, whatever the size of the batch. With
+    `dislike_input`, `drop_disliked` and the weight of disliked labels off, nothing in fitting or serving looks at
+    dislikes; the same holds for dismissals and theirs.
     """
 
     def __init__(self, config: SequenceConfig, make_encoder: MakeEncoder) -> None:
+        _check_device(config.device)
         self.config = config
-        self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH)
+        self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH, warm_start=config.warm_start)
         self._make_encoder = make_encoder
-        self._combination = _combination_of(config.input_flags())
+        self._combination = combination_of(config.input_flags())
         self._served: _Served | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
-        """Train from scratch; items released after the last interaction of the log are never used as negatives."""
+        """Train; items released after the last interaction of the log are never used as negatives.
+
+        With `warm_start`, a fitted or loaded model goes on from its parameters; otherwise training starts from scratch.
+        """
         config = self.config
         generator = torch.Generator().manual_seed(seed)
         network = Network(config, items, self._make_encoder, generator)
-        seen = torch.from_numpy(np.bincount(log.item, minlength=items.n_items) > 0).float().unsqueeze(1)
-        network.embedding.seen.copy_(seen)
-        network.bias.seen.copy_(seen)
-        windows = training_windows(log, config.window, label_dislikes=config.not_to_recommend_weight > 0)
+        if config.warm_start and self._served is not None:
+            network.load_state_dict(self._served.network.state_dict())
+        network.mark_seen(log.item)
+        network.to(config.device)
         last_tick = log.tick[-1] if len(log) else 0
         released = torch.from_numpy(np.flatnonzero(items.release_tick <= last_tick))
-        objective = _Objective(network, config, windows, self._combination, released, generator)
+        windows = training_windows(without(log, self._dropped()), config.window)
+        held_out = np.zeros(len(windows), np.bool_)
+        if config.patience:
+            order = torch.randperm(len(windows), generator=generator).numpy()
+            held_out[order[: round(config.validation_share * len(windows))]] = True
+        training = training_data(windows.take(~held_out), config, self._combination, released)
+        validation = training_data(windows.take(held_out), config, self._combination, released)
         train(
             network,
-            objective,
-            len(windows),
+            Objective(network, config, training, generator),
+            len(training),
             epochs=config.epochs,
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             generator=generator,
             progress=progress,
+            held_out_loss=lambda: Objective(network, config, validation, _seeded(seed)).mean(config.batch_size),
+            patience=config.patience,
         )
         self._served = _Served(network)
 
@@ -252,21 +111,72 @@ class SequenceRecommender:
             RecommenderError: not fitted, or the history is narrower than `window`.
         """
         served, window = self._fitted(), self.config.window
-        history_item, history_feedback = requests.history_item, requests.history_feedback
-        if history_item.shape[1] < window:
-            raise RecommenderError(f"history_item: got width {history_item.shape[1]}, expected at least {window}")
-        item = history_item[:, -window:]
-        rows = self._rows(item, history_feedback[:, -window:])
-        length = torch.from_numpy((item != PADDING).sum(1))
+        if requests.history_item.shape[1] < window:
+            raise RecommenderError(
+                f"history_item: got width {requests.history_item.shape[1]}, expected at least {window}"
+            )
+        item, feedback = requests.history_item[:, -window:], requests.history_feedback[:, -window:]
+        if self._dropped():
+            item, feedback = compacted(item, feedback, self._dropped())
         score = np.empty((len(item), served.n_items), np.float32)
         for start in range(0, len(item), SERVING_BATCH):
             stop = min(start + SERVING_BATCH, len(item))
-            score[start:stop] = served.scores(rows[start:stop], length[start:stop])
+            score[start:stop] = served.scores(item[start:stop], self._combination[feedback[start:stop]])
+        return score
+
+    def initial_states(self, n: int) -> Float32:
+        """What is carried of `n` empty histories, a row a user, for `advance`: float32[n, width].
+
+        Raises:
+            RecommenderError: not fitted, or the encoder has no state to carry (attention reads all positions anew).
+        """
+        return self._carried().initial(n).cpu().numpy()
+
+    def advance(self, carried: Float32, item: Int32, feedback: UInt8) -> Float32:
+        """What is carried after one more interaction each; equal, up to rounding, to reading the history anew.
+
+        Carried states have seen the whole history, where `scores` reads the newest `window` interactions: the two
+        agree for histories no longer than that.
+
+        Args:
+            carried: float32[n, width], from `initial_states` or `advance`; not modified.
+            item: int32[n]; -1 leaves the row as it is.
+            feedback: uint8[n].
+
+        Returns:
+            float32[n, width].
+
+        Raises:
+            RecommenderError: as `initial_states`.
+        """
+        encoder, served = self._carried(), self._fitted()
+        if self._dropped():
+            item = np.where((feedback & self._dropped()) != 0, np.int32(PADDING), item)
+        advanced = carried.copy()
+        for start in range(0, len(item), SERVING_BATCH):
+            rows = slice(start, min(start + SERVING_BATCH, len(item)))
+            batch = served.padded(carried[rows], 0.0)
+            x = served.inputs(item[rows, None], self._combination[feedback[rows, None]]).squeeze(1)
+            new = encoder.advance(batch, x).cpu().numpy()[: rows.stop - rows.start]
+            advanced[rows] = np.where(item[rows, None] == PADDING, carried[rows], new)
+        return advanced
+
+    def scores_of_states(self, carried: Float32) -> Float32:
+        """Scores of all items for carried states: float32[n, n_items] from float32[n, width].
+
+        Raises:
+            RecommenderError: as `initial_states`.
+        """
+        encoder, served = self._carried(), self._fitted()
+        score = np.empty((len(carried), served.n_items), np.float32)
+        for start in range(0, len(carried), SERVING_BATCH):
+            rows = slice(start, min(start + SERVING_BATCH, len(carried)))
+            served.score(encoder.read(served.padded(carried[rows], 0.0)), score[rows])
         return score
 
     def state_dict(self) -> State:
         """Every parameter under its name in the network."""
-        return {name: value.numpy() for name, value in self._fitted().network.state_dict().items()}
+        return {name: value.cpu().numpy() for name, value in self._fitted().network.state_dict().items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over the parameters.
@@ -274,67 +184,28 @@ class SequenceRecommender:
         Raises:
             RecommenderError: names or shapes are not those of this configuration and catalogue.
         """
-        network = Network(self.config, items, self._make_encoder, torch.Generator().manual_seed(0))
+        network = Network(self.config, items, self._make_encoder, _seeded(0))
         try:
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         except RuntimeError as error:
             raise RecommenderError(f"state: does not fit this configuration and catalogue: {error}") from error
-        self._served = _Served(network)
+        self._served = _Served(network.to(self.config.device).eval())
 
-    def _rows(self, item: Int32, feedback: np.ndarray) -> Tensor:
-        """Rows of the input table: int64[n, window]; -1 where padded."""
-        n_combinations = 1 << len(self.config.input_flags())
-        row = item.astype(np.int64) * n_combinations + self._combination[feedback]
-        return torch.from_numpy(np.where(item == PADDING, PADDING, row))
+    def _dropped(self) -> Feedback:
+        return Feedback.DISLIKE if self.config.drop_disliked else Feedback(0)
+
+    def _carried(self) -> CarriedEncoder:
+        encoder = self._fitted().network.encoder
+        if not isinstance(encoder, CarriedEncoder):
+            raise RecommenderError(
+                f"{type(encoder).__name__} has no state to carry, expected a recurrent encoder; use `scores`"
+            )
+        return encoder
 
     def _fitted(self) -> _Served:
         if self._served is None:
             raise RecommenderError("got no fitted state, expected `fit` or `load_state_dict` first")
         return self._served
-
-
-class _Objective:
-    """Mean loss per positive label of some windows: cross-entropy, plus weighted not-to-recommend."""
-
-    def __init__(
-        self,
-        network: Network,
-        config: SequenceConfig,
-        windows: Windows,
-        combination_of: Int64,
-        candidate: Tensor,
-        generator: torch.Generator,
-    ) -> None:
-        self.network = network
-        self.config = config
-        # Padding follows the real positions, which never look at it, so any item will do there.
-        self.item = torch.from_numpy(np.maximum(windows.item, 0).astype(np.int64))
-        self.combination = torch.from_numpy(combination_of[windows.feedback])
-        self.positive = torch.from_numpy(windows.positive.astype(np.int64))
-        self.negative = torch.from_numpy(windows.negative.astype(np.int64))
-        self.candidate = candidate
-        self.generator = generator
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        network, weight = self.network, self.config.not_to_recommend_weight
-        embedding, bias = network.embedding(), network.bias().squeeze(1)
-        item = self.item[batch]
-        x = network.inputs(embedding.index_select(0, item.flatten()), self.combination[batch].flatten())
-        state = network.encoder.states(x.reshape(*item.shape, -1)).flatten(0, 1)
-        # The full softmax is the one over all released items as negatives, the label itself masked.
-        negative = sample_uniform(self.candidate, self.config.negatives or len(self.candidate), self.generator)
-        population = len(self.candidate) if self.config.logq_correction else None
-
-        def logits(label: Tensor) -> tuple[Tensor, Tensor]:
-            at = (label >= 0).nonzero().squeeze(1)
-            sampled = sampled_logits(state.index_select(0, at), embedding, bias, label[at], negative, population)
-            return sampled, torch.zeros_like(at)
-
-        positive_logit, column = logits(self.positive[batch].flatten())
-        loss = cross_entropy(positive_logit, column).sum()
-        if weight > 0:
-            loss = loss + weight * not_to_recommend(*logits(self.negative[batch].flatten())).sum()
-        return loss / max(len(positive_logit), 1)
 
 
 class _Served:
@@ -343,32 +214,55 @@ class _Served:
     def __init__(self, network: Network) -> None:
         self.network = network.requires_grad_(False)
         embedding = network.embedding()
-        self.n_items = len(embedding)
-        table = network.input_table(embedding)
-        self.input = torch.cat([table, torch.zeros(1, table.shape[1])])
+        self.n_items, self.dim = embedding.shape
+        self.device = embedding.device
+        self.embedding = torch.cat([embedding, torch.zeros(1, self.dim, device=self.device)])
         self.output = embedding.T.contiguous()
         self.bias = network.bias().squeeze(1)
+        self.n_combinations = len(network.present)
+        table_bytes = self.n_items * self.n_combinations * self.dim * embedding.element_size()
+        self.table = self._input_table() if table_bytes <= INPUT_TABLE_BYTES else None
 
-    def scores(self, rows: Tensor, length: Tensor) -> Float32:
-        """float32[n, n_items] for at most `SERVING_BATCH` rows, int64[n, window]."""
-        n, window = rows.shape
-        padded = torch.full((SERVING_BATCH, window), len(self.input) - 1)
-        padded[:n] = torch.where(rows >= 0, rows, len(self.input) - 1)
-        lengths = torch.zeros(SERVING_BATCH, dtype=torch.int64)
-        lengths[:n] = length
-        x = functional.embedding(padded, self.input)
-        state = self.network.encoder.final_state(x, lengths)
-        return torch.addmm(self.bias, state, self.output).numpy()[:n]
+    def scores(self, item: Int32, combination: np.ndarray) -> Float32:
+        """float32[n, n_items] for at most `SERVING_BATCH` histories: int32[n, window], int64[n, window]."""
+        x = self.inputs(item, combination)
+        length = self.padded((item != PADDING).sum(1), 0)
+        score = np.empty((len(item), self.n_items), np.float32)
+        self.score(self.network.encoder.final_state(x, length), score)
+        return score
+
+    def inputs(self, item: Int32, combination: np.ndarray) -> Tensor:
+        """What the encoder reads, zeros where padded: float32[SERVING_BATCH, window, dim]."""
+        padded_item, padded_combination = self.padded(item.astype(np.int64), PADDING), self.padded(combination, 0)
+        present = padded_item >= 0
+        if self.table is None:
+            embedded = functional.embedding(torch.where(present, padded_item, self.n_items), self.embedding)
+            x = self.network.inputs(embedded.flatten(0, 1), padded_combination.flatten())
+            return x.view(*padded_item.shape, self.dim)
+        row = padded_item * self.n_combinations + padded_combination
+        return functional.embedding(torch.where(present, row, len(self.table) - 1), self.table)
+
+    def padded(self, rows: np.ndarray, filling: float) -> Tensor:
+        """A batch of `SERVING_BATCH` rows of which the first are those given."""
+        batch = np.full((SERVING_BATCH, *rows.shape[1:]), filling, rows.dtype)
+        batch[: len(rows)] = rows
+        return torch.from_numpy(batch).to(self.device)
+
+    def score(self, state: Tensor, out: Float32) -> None:
+        """Write the scores of as many states as `out` has rows."""
+        out[:] = torch.addmm(self.bias, state, self.output).cpu().numpy()[: len(out)]
+
+    def _input_table(self) -> Tensor:
+        """Inputs by row `item * n_combinations + combination`, and a last row of zeros for padding."""
+        combination = torch.arange(self.n_combinations, device=self.device).repeat(self.n_items)
+        table = self.network.inputs(self.embedding[:-1].repeat_interleave(self.n_combinations, 0), combination)
+        return torch.cat([table, torch.zeros(1, self.dim, device=self.device)])
 
 
-def _combination_of(flags: tuple[Feedback, ...]) -> Int64:
-    """Which combination of flags each feedback byte is, reading the first flag as the highest bit: int64[256]."""
-    feedback = np.arange(256)
-    combination = np.zeros(256, np.int64)
-    for flag in flags:
-        combination = 2 * combination + ((feedback & flag) != 0)
-    return combination
+def _check_device(device: str) -> None:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise RecommenderError(f"device: got {device!r}, expected one that is there: this torch finds no GPU")
 
 
-def _normal(shape: tuple[int, ...], scale: float, generator: torch.Generator) -> nn.Parameter:
-    return nn.Parameter(torch.randn(shape, generator=generator) * scale)
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

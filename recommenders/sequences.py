@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from recommenders.base import PADDING, Bool, Feedback, Int32, Interactions, UInt8
+from recommenders.base import PADDING, Bool, Feedback, Float32, Int32, Interactions, UInt8
+
+T = TypeVar("T", bound=np.generic)
 
 POSITIVE = int(Feedback.LONG_DWELL | Feedback.LIKE)
 """The feedback that makes an item a positive label."""
@@ -23,25 +25,31 @@ class Runs(NamedTuple):
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of users' histories, each position with the interaction that came next as its label.
+    """Stretches of users' histories, each position with the interaction that came next.
 
     Within a row the real positions come first, oldest to newest, and padding last: an encoder that looks only backwards
-    cannot see the padding. Every interaction but a user's first is the label of exactly one position.
+    cannot see the padding. Every interaction but a user's first is the next one of exactly one position.
 
     Attributes:
         item: int32[n, window], -1 where padded.
         feedback: uint8[n, window], what the user did with that item; 0 where padded.
-        positive: int32[n, window], the next item where it is a positive label, else -1.
-        negative: int32[n, window], the next item where it is a negative label, else -1.
+        next_item: int32[n, window], the item that came next; -1 where padded.
+        next_feedback: uint8[n, window], what the user did with that one; 0 where padded.
+        next_dwell_seconds: float32[n, window], how long the user stayed with that one; 0 where padded.
     """
 
     item: Int32
     feedback: UInt8
-    positive: Int32
-    negative: Int32
+    next_item: Int32
+    next_feedback: UInt8
+    next_dwell_seconds: Float32
 
     def __len__(self) -> int:
         return len(self.item)
+
+    def take(self, rows: npt.NDArray[np.intp] | Bool | slice) -> Windows:
+        """The chosen rows, in the order given."""
+        return Windows(*(column[rows] for column in vars(self).values()))
 
 
 def is_positive(feedback: UInt8, *, except_disliked: bool) -> Bool:
@@ -52,42 +60,60 @@ def is_positive(feedback: UInt8, *, except_disliked: bool) -> Bool:
     return positive
 
 
-def training_windows(log: Interactions, window: int, *, label_dislikes: bool) -> Windows:
+def training_windows(log: Interactions, window: int) -> Windows:
     """Cut every user's interactions into windows of pairs (an interaction, the one that came next).
 
     A user with more pairs than `window` gets several rows, cut from the newest backwards without overlap: only the
-    row of the oldest pairs is padded.
+    row of the oldest pairs is padded. So one pass over the rows sees each interaction as a label once.
 
     Args:
         log: interactions in order of (tick, user).
         window: width of the rows, at least 1.
-        label_dislikes: make disliked items negative labels, and never positive ones; otherwise dislikes are not looked
-            at and there are no negative labels.
 
     Returns:
         Windows in order of user, then of time.
     """
-    order = np.argsort(log.user, kind="stable")
-    user, item, feedback = log.user[order], log.item[order], log.feedback[order]
-    source = np.flatnonzero(user[1:] == user[:-1])
-    row, column = _cells(user[source], window)
+    sorted_log = log.take(np.argsort(log.user, kind="stable"))
+    source = np.flatnonzero(sorted_log.user[1:] == sorted_log.user[:-1])
+    this, following = sorted_log.take(source), sorted_log.take(source + 1)
+    row, column = _cells(this.user, window)
+    n_rows = int(row[-1]) + 1 if len(row) else 0
 
-    label, label_feedback = item[source + 1], feedback[source + 1]
-    positive = is_positive(label_feedback, except_disliked=label_dislikes)
-    negative = (label_feedback & Feedback.DISLIKE) != 0 if label_dislikes else np.zeros(len(source), np.bool_)
+    def placed(values: npt.NDArray[T], padding: int) -> npt.NDArray[T]:
+        table = np.full((n_rows, window), padding, values.dtype)
+        table[row, column] = values
+        return table
 
-    shape = (int(row[-1]) + 1 if len(row) else 0, window)
-    windows = Windows(
-        item=np.full(shape, PADDING, np.int32),
-        feedback=np.zeros(shape, np.uint8),
-        positive=np.full(shape, PADDING, np.int32),
-        negative=np.full(shape, PADDING, np.int32),
+    return Windows(
+        item=placed(this.item, PADDING),
+        feedback=placed(this.feedback, 0),
+        next_item=placed(following.item, PADDING),
+        next_feedback=placed(following.feedback, 0),
+        next_dwell_seconds=placed(following.dwell_seconds, 0),
     )
-    windows.item[row, column] = item[source]
-    windows.feedback[row, column] = feedback[source]
-    windows.positive[row, column] = np.where(positive, label, PADDING)
-    windows.negative[row, column] = np.where(negative, label, PADDING)
-    return windows
+
+
+def without(log: Interactions, feedback: Feedback) -> Interactions:
+    """The log without the interactions that carry any of the flags."""
+    return log.take((log.feedback & feedback) == 0)
+
+
+def compacted(item: Int32, feedback: UInt8, dropped: Feedback) -> tuple[Int32, UInt8]:
+    """Histories without the interactions that carry any of the flags, the rest moved to the right.
+
+    Args:
+        item: int32[n, h], -1 where padded, which is on the left.
+        feedback: uint8[n, h].
+        dropped: flags of which one is enough.
+
+    Returns:
+        Items and feedback of the same shape, padded on the left.
+    """
+    kept = (item != PADDING) & ((feedback & dropped) == 0)
+    order = np.argsort(kept, axis=1, kind="stable")
+    kept = np.take_along_axis(kept, order, 1)
+    moved_item = np.where(kept, np.take_along_axis(item, order, 1), np.int32(PADDING))
+    return moved_item, np.where(kept, np.take_along_axis(feedback, order, 1), np.uint8(0))
 
 
 def _cells(user: Int32, window: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

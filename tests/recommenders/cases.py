@@ -34,8 +34,13 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "item_knn": {"window": 6},
     "oracle": {},
     "oracle hot": {"temperature": 0.5},
-    "gru4rec": SMALL | {"dislike_input": True, "not_to_recommend_weight": 4.0},
-    "linear_recurrent": SMALL | {"dislike_input": True, "not_to_recommend_weight": 4.0},
+    "gru4rec": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
+    "sasrec": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
+    "linear_recurrent": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
+    "block_disliked": {"model": {"recommender": "item_knn", "config": {"window": 6}}, "interactions": 6},
+    "down_rank_similar": {"model": {"recommender": "popularity", "config": {"window": 6}}, "interactions": 6, "dim": 4},
+    "forgetting_curve": {"model": {"recommender": "linear_recurrent", "config": SMALL}, "interactions": 6},
+    "drop_disliked": {"model": {"recommender": "gru4rec", "config": SMALL}, "interactions": 6},
 }
 """Every recommender, some with several settings; the first word is the name."""
 

@@ -14,11 +14,14 @@ from pydantic import ValidationError
 from recommenders.base import Feedback, Interactions, RecommenderError, State, UInt8
 from recommenders.gru4rec import GruEncoder
 from recommenders.linear_recurrent import LinearRecurrentConfig, LinearRecurrentEncoder
+from recommenders.network import Encoder
 from recommenders.registry import build
-from recommenders.sequence_model import Encoder, SequenceConfig, SequenceRecommender
+from recommenders.sasrec import SasRecConfig, SasRecEncoder
+from recommenders.sequence_config import SequenceConfig
+from recommenders.sequence_model import SequenceRecommender
 from tests.recommenders.cases import SMALL, ask, assert_same, make_items, make_log, make_requests
 
-MODELS = pytest.mark.parametrize("name", ["gru4rec", "linear_recurrent"])
+MODELS = pytest.mark.parametrize("name", ["gru4rec", "linear_recurrent", "sasrec"])
 SEEDS = st.integers(0, 10_000)
 DISLIKE, DISMISS = np.uint8(Feedback.DISLIKE), np.uint8(Feedback.DISMISS)
 
@@ -63,13 +66,13 @@ def test_the_blind_arm_trains_alike_with_and_without_dislikes(name: str) -> None
     log = make_log()
     pressed = with_feedback(log, log.feedback ^ DISLIKE)
     assert equal(fit(name, log).state_dict(), fit(name, pressed).state_dict())
-    for settings in ({"dislike_input": True}, {"not_to_recommend_weight": 1.0}):
+    for settings in ({"dislike_input": True}, {"negative_weight": {"dislike": 1.0}}):
         assert not equal(fit(name, log, **settings).state_dict(), fit(name, pressed, **settings).state_dict())
 
 
 @MODELS
 def test_dismissals_are_never_a_signal(name: str) -> None:
-    settings = {"dislike_input": True, "not_to_recommend_weight": 8.0}
+    settings = {"dislike_input": True, "negative_weight": {"dislike": 8.0}}
     log = make_log()
     model = fit(name, log, **settings)
     assert equal(model.state_dict(), fit(name, with_feedback(log, log.feedback ^ DISMISS), **settings).state_dict())
@@ -119,9 +122,9 @@ def test_a_history_narrower_than_the_window_is_an_error(name: str) -> None:
 
 @MODELS
 def test_the_full_softmax_and_the_correction_train_too(name: str) -> None:
-    plain = fit(name, make_log(), not_to_recommend_weight=2.0)
+    plain = fit(name, make_log(), negative_weight={"dislike": 2.0})
     for settings in ({"negatives": 0}, {"logq_correction": True}):
-        other = fit(name, make_log(), not_to_recommend_weight=2.0, **settings)
+        other = fit(name, make_log(), negative_weight={"dislike": 2.0}, **settings)
         assert not equal(plain.state_dict(), other.state_dict())
         assert np.isfinite(ask(other, make_requests(), 10).score).all()
 
@@ -161,6 +164,7 @@ def encoders() -> list[Encoder]:
     return [
         GruEncoder(SequenceConfig(dim=4), generator),
         LinearRecurrentEncoder(LinearRecurrentConfig(dim=4), generator),
+        SasRecEncoder(SasRecConfig(dim=4, heads=2, window=7), generator).eval(),
     ]
 
 
@@ -171,7 +175,7 @@ def test_serving_equals_training(encoder: Encoder, length: int, seed: int) -> No
     padding = torch.zeros(1, 7 - length, 4)
     with torch.no_grad():
         served = encoder.final_state(torch.cat([padding, x], 1), torch.tensor([length]))
-        trained = encoder.states(torch.cat([x, padding + 3], 1))
+        trained = encoder.states(torch.cat([x, padding + 3], 1), torch.tensor([length]))
     expected = trained[:, length - 1] if length else torch.zeros(1, 4)
     torch.testing.assert_close(served, expected, rtol=1e-4, atol=1e-5)
 
@@ -186,4 +190,4 @@ def test_the_linear_recurrence_equals_its_definition() -> None:
         for row in x:
             h = decay[:, None] * h + (1 - decay[:, None] ** 2).sqrt() * row
         state = torch.einsum("md,mde->e", h, encoder.readout)
-        torch.testing.assert_close(encoder.states(x[None])[0, -1], state, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(encoder.states(x[None], torch.tensor([6]))[0, -1], state, rtol=1e-4, atol=1e-5)

@@ -29,7 +29,7 @@ arms:
   - {name: blind, recommender: linear_recurrent, config: {dim: 4, window: 8, epochs: 1}}
   - name: ntr
     recommender: linear_recurrent
-    config: {dim: 4, window: 8, epochs: 1, dislike_input: true, not_to_recommend_weight: 16}
+    config: {dim: 4, window: 8, epochs: 1, dislike_input: true, negative_weight: {dislike: 16}}
 control: blind
 ab_test: {duration: 2d}
 counterfactual: {runs: 20, k: 6, slate_size: 10}
