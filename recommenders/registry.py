@@ -42,6 +42,8 @@ def _built_in(name: str, class_name: str, summary: str, package: str = "recommen
     return Entry(name, f"{package}.{name}:{class_name}", summary)
 
 
+_HEURISTICS = "recommenders.heuristics"
+
 # Named by text, so that a run of simple recommenders never imports torch.
 BUILT_IN: Mapping[str, Entry] = {
     entry.name: entry
@@ -53,10 +55,12 @@ BUILT_IN: Mapping[str, Entry] = {
         _built_in("linear_recurrent", "LinearRecurrent", "Light sequence model that trains in seconds; same choices."),
         _built_in("sasrec", "SasRec", "Self-attentive sequence model; same choices."),
         _built_in("oracle", "Oracle", "Knows the latent utilities, which no platform can see: a bound or a stand-in."),
-        _built_in("heuristics.block_disliked", "BlockDisliked", "Any model; disliked creators or topics behind the rest."),
-        _built_in("heuristics.down_rank_similar", "DownRankSimilar", "Any model; what is near to dislikes goes down."),
-        _built_in("heuristics.forgetting_curve", "ForgettingCurve", "Any model; a fading penalty after dislikes."),
-        _built_in("heuristics.drop_disliked", "DropDisliked", "Any model, which never hears of disliked items."),
+        _built_in("block_disliked", "BlockDisliked", "Any model; disliked creators or topics go last.", _HEURISTICS),
+        _built_in(
+            "down_rank_similar", "DownRankSimilar", "Any model; what is near to dislikes goes down.", _HEURISTICS
+        ),
+        _built_in("forgetting_curve", "ForgettingCurve", "Any model; a fading penalty after dislikes.", _HEURISTICS),
+        _built_in("drop_disliked", "DropDisliked", "Any model, which never hears of disliked items.", _HEURISTICS),
     )
 }
 

@@ -1,0 +1,55 @@
+"""Penalise what resembles push-back, less and less as it is forgotten."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from recommenders.base import Config, Float32, ItemFeatures, Requests
+from recommenders.heuristics.heuristic import Heuristic, HeuristicConfig
+from recommenders.heuristics.negatives import Negatives, same_kind, weight_by_group
+from recommenders.heuristics.ranking import penalised
+
+
+class ForgettingCurveConfig(HeuristicConfig):
+    """Settings of the forgetting curve."""
+
+    penalty: Annotated[float, Field(ge=0, le=1e6)] = 2.0
+    """Penalty for a fresh push-back of the same creator, in standard deviations of the request's scores."""
+    memory: Annotated[float, Field(gt=0)] = 20.0
+    """Strength S of the memory: after S, exp(-1) of the penalty is left."""
+    unit: Literal["interactions", "days"] = "interactions"
+    """What age and `memory` are counted in: later interactions, or days of simulated time."""
+    creator_share: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """How much an item resembles another of its creator; the rest is for the same topic."""
+
+
+class ForgettingCurve(Heuristic):
+    """Lowers an item by sum over recent push-back of resemblance times exp(-age / memory).
+
+    Resemblance is `creator_share` for the same creator plus the rest for the same topic; several push-backs add up.
+
+    Source: Ebbinghaus 1885, Ueber das Gedaechtnis (retention falls with age; the exponential form is the usual
+    simplification), used as a penalty on negative feedback by Jin et al. 2023, CIKM, arXiv 2312.16868. Resemblance by
+    creator and topic, the sum, and the unit of the penalty are ours.
+    """
+
+    config_class: ClassVar[type[Config]] = ForgettingCurveConfig
+
+    def __init__(self, config: ForgettingCurveConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def rescored(self, score: Float32, requests: Requests, negatives: Negatives, items: ItemFeatures) -> Float32:
+        """The scores less the penalties."""
+        config = self.config
+        age = negatives.age_interactions if config.unit == "interactions" else negatives.age_days
+        retention = np.exp(-age / config.memory)
+        amount = np.zeros(score.shape, np.float32)
+        for by, share in (("creator", config.creator_share), ("topic", 1 - config.creator_share)):
+            group, n_groups = same_kind(items, by)  # type: ignore[arg-type]
+            remembered = weight_by_group(negatives, share * retention, group, len(score), n_groups)
+            amount += remembered.astype(np.float32)[:, group]
+        return penalised(score, requests.eligible, config.penalty, amount)

@@ -1,0 +1,117 @@
+"""The model within a wrapper: its settings, what it is shown, its state beside the wrapper's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ErrorType
+
+from recommenders.base import Config, Float32, RecommenderError, Requests, Scorer, State
+from recommenders.registry import build, config_class
+from recommenders.topk import hide_viewed
+
+STATE_PREFIX = "model."
+
+
+class ModelConfig(Config):
+    """The model within a wrapper."""
+
+    recommender: str = "linear_recurrent"
+    """Its name, as an arm would give it."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Its settings, as an arm would give them."""
+
+    @field_validator("recommender")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            config_class(name)
+        except RecommenderError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+    @field_validator("config")
+    @classmethod
+    def _fits(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Errors of the settings keep their place within them."""
+        if "recommender" not in info.data:
+            return config
+        name, settings = info.data["recommender"], config_class(info.data["recommender"])
+        try:
+            if info.mode == "json":  # a scenario, which is read strictly: "3" is no number
+                settings.model_validate_json(json.dumps(config), strict=True)
+            else:
+                settings.model_validate(config)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                error.title, [_named(detail, name, settings) for detail in error.errors()], info.mode
+            ) from error
+        return config
+
+
+def _named(detail: ErrorDetails, name: str, settings: type[Config]) -> InitErrorDetails:
+    """An error of the wrapped settings; an unknown key is told which there are, since the schema shows a plain dict."""
+    kind: str | PydanticCustomError = detail["type"]
+    if kind == "extra_forbidden" and len(detail["loc"]) == 1:
+        known = ", ".join(settings.model_fields) or "which takes none"
+        kind = PydanticCustomError("unknown_setting", "a setting of {name}: {known}", {"name": name, "known": known})
+    elif kind not in get_args(ErrorType):
+        kind = PydanticCustomError("wrapped", "{message}", {"message": detail["msg"]})
+    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=detail.get("ctx", {}))
+
+
+def build_scorer(config: ModelConfig) -> Scorer:
+    """The wrapped model, not yet fitted.
+
+    Raises:
+        RecommenderError: it is no `Scorer`: it ranks, or draws, by something that it does not tell.
+    """
+    model = build(config.recommender, config.config)
+    if not isinstance(model, Scorer):
+        raise RecommenderError(f"model: recommender: got {config.recommender!r}, expected a recommender with `scores`")
+    return model
+
+
+def newest(requests: Requests, width: int) -> Requests:
+    """The requests with the newest `width` interactions of their histories, as a model with that need expects them."""
+    first = max(0, requests.history_item.shape[1] - width)
+    return replace(
+        requests,
+        history_item=requests.history_item[:, first:],
+        history_feedback=requests.history_feedback[:, first:],
+        history_dwell_seconds=requests.history_dwell_seconds[:, first:],
+        history_tick=requests.history_tick[:, first:],
+    )
+
+
+def viewed_window(model: Scorer) -> int:
+    """How many of the newest interactions a model keeps from being shown again; 0 if it shows them again.
+
+    A wrapper keeps back what the model at its core would, so that the two differ by the heuristic alone.
+    """
+    window = getattr(model, "viewed_window", None)
+    if isinstance(window, int):
+        return window
+    filters = getattr(getattr(model, "config", None), "filter_viewed", False)
+    return model.traits.history_length if filters else 0
+
+
+def hide_newest(score: Float32, requests: Requests, window: int) -> None:
+    """Put the items of the newest `window` interactions behind all others, in place: float32[n, n_items]."""
+    hide_viewed(score, newest(requests, window).history_item)
+
+
+def nested(state: State) -> dict[str, npt.NDArray[np.generic]]:
+    """A wrapped model's state, as part of its wrapper's."""
+    return {STATE_PREFIX + name: value for name, value in state.items()}
+
+
+def unnested(state: State) -> State:
+    """The wrapped model's state, out of its wrapper's."""
+    return {name.removeprefix(STATE_PREFIX): value for name, value in state.items() if name.startswith(STATE_PREFIX)}
