@@ -32,6 +32,8 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "popularity hot": {"temperature": 1.0},
     "popularity faded": {"half_life_days": 0.001},
     "item_knn": {"window": 6},
+    "markov": {"window": 6},
+    "markov signed": {"window": 6, "positions": 3, "disliked_sources": "included", "disliked_targets": "dropped"},
     "oracle": {},
     "oracle hot": {"temperature": 0.5},
     "gru4rec": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
