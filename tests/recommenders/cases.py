@@ -34,6 +34,8 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "item_knn": {"window": 6},
     "markov": {"window": 6},
     "markov signed": {"window": 6, "positions": 3, "disliked_sources": "included", "disliked_targets": "dropped"},
+    "ease": {"window": 6},
+    "ease signed": {"window": 6, "dislike_value": -0.5},
     "oracle": {},
     "oracle hot": {"temperature": 0.5},
     "gru4rec": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
