@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -33,6 +35,26 @@ from recommenders.sequences import Windows
 
 POPULARITY_EXPONENT = 0.75
 """Of the counts that popular negatives are drawn by (Mikolov et al. 2013, NeurIPS)."""
+
+
+class WindowsObjective(Protocol):
+    """What training minimises over the windows of a log; all it draws comes from the generator it was made with."""
+
+    def __len__(self) -> int:
+        """Number of rows, usually the windows."""
+        ...
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """The loss of the rows with these numbers, int64[b]: a scalar."""
+        ...
+
+    def mean(self, batch_size: int) -> float:
+        """The loss over all rows, for early stopping."""
+        ...
+
+
+MakeObjective = Callable[[Network, Windows, Tensor, torch.Generator], WindowsObjective]
+"""From the network, the windows, the items that may be negatives (int64[c]) and the generator to the objective."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +181,9 @@ class Objective:
         self.config = config
         self.data = data
         self.sampler = Sampler(config, data, generator)
+
+    def __len__(self) -> int:
+        return len(self.data)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """The loss of the windows with these numbers, int64[b]: a scalar."""

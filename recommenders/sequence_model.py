@@ -6,6 +6,8 @@ labels and their weights (`labels`), network parts (`network`), the objective (`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,9 +30,9 @@ from recommenders.base import (
     UInt8,
 )
 from recommenders.network import CarriedEncoder, MakeEncoder, Network, combination_of
-from recommenders.objective import Objective, training_data
+from recommenders.objective import MakeObjective, Objective, WindowsObjective, training_data
 from recommenders.sequence_config import SequenceConfig
-from recommenders.sequences import compacted, training_windows, without
+from recommenders.sequences import Windows, compacted, training_windows, without
 from recommenders.topk import hide_viewed, top_k
 from recommenders.training import train
 
@@ -39,6 +41,8 @@ SERVING_BATCH = 256
 
 INPUT_TABLE_BYTES = 64 * 2**20
 """Up to this size, the inputs of all items under all combinations of feedback are computed once for serving."""
+
+MakeNetwork = Callable[[SequenceConfig, ItemFeatures, torch.Generator], Network]
 
 
 class SequenceRecommender:
@@ -49,11 +53,29 @@ class SequenceRecommender:
     dislikes; the same holds for dismissals and theirs.
     """
 
-    def __init__(self, config: SequenceConfig, make_encoder: MakeEncoder) -> None:
+    def __init__(
+        self,
+        config: SequenceConfig,
+        make_encoder: MakeEncoder,
+        *,
+        make_network: MakeNetwork | None = None,
+        make_objective: MakeObjective | None = None,
+    ) -> None:
+        """A model that is not fitted yet.
+
+        Args:
+            config: its settings.
+            make_encoder: of the plain network.
+            make_network: a method with more parts than the plain network brings its own kind; `encoder` serves.
+            make_objective: a method that trains on something else than weighted labels brings its own; called once for
+                the training windows, and once an epoch for the held-out ones.
+        """
         _check_device(config.device)
         self.config = config
         self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH, warm_start=config.warm_start)
         self._make_encoder = make_encoder
+        self._make_network = make_network or self._plain_network
+        self._make_objective = make_objective or self._weighted_labels
         self._combination = combination_of(config.input_flags())
         self._served: _Served | None = None
 
@@ -64,7 +86,7 @@ class SequenceRecommender:
         """
         config = self.config
         generator = torch.Generator().manual_seed(seed)
-        network = Network(config, items, self._make_encoder, generator)
+        network = self._make_network(config, items, generator)
         if config.warm_start and self._served is not None:
             network.load_state_dict(self._served.network.state_dict())
         network.mark_seen(log.item)
@@ -76,19 +98,23 @@ class SequenceRecommender:
         if config.patience:
             order = torch.randperm(len(windows), generator=generator).numpy()
             held_out[order[: round(config.validation_share * len(windows))]] = True
-        training = training_data(windows.take(~held_out), config, self._combination, released)
-        validation = training_data(windows.take(held_out), config, self._combination, released)
+        objective = self._make_objective(network, windows.take(~held_out), released, generator)
+        validation = windows.take(held_out)
+
+        def held_out_loss() -> float:
+            return self._make_objective(network, validation, released, _seeded(seed)).mean(config.batch_size)
+
         train(
             network,
-            Objective(network, config, training, generator),
-            len(training),
+            objective,
+            len(objective),
             epochs=config.epochs,
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             generator=generator,
             progress=progress,
-            held_out_loss=lambda: Objective(network, config, validation, _seeded(seed)).mean(config.batch_size),
+            held_out_loss=held_out_loss,
             patience=config.patience,
         )
         self._served = _Served(network)
@@ -184,12 +210,21 @@ class SequenceRecommender:
         Raises:
             RecommenderError: names or shapes are not those of this configuration and catalogue.
         """
-        network = Network(self.config, items, self._make_encoder, _seeded(0))
+        network = self._make_network(self.config, items, _seeded(0))
         try:
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         except RuntimeError as error:
             raise RecommenderError(f"state: does not fit this configuration and catalogue: {error}") from error
         self._served = _Served(network.to(self.config.device).eval())
+
+    def _plain_network(self, config: SequenceConfig, items: ItemFeatures, generator: torch.Generator) -> Network:
+        return Network(config, items, self._make_encoder, generator)
+
+    def _weighted_labels(
+        self, network: Network, windows: Windows, candidate: Tensor, generator: torch.Generator
+    ) -> WindowsObjective:
+        data = training_data(windows, self.config, self._combination, candidate)
+        return Objective(network, self.config, data, generator)
 
     def _dropped(self) -> Feedback:
         return Feedback.DISLIKE if self.config.drop_disliked else Feedback(0)
