@@ -1,7 +1,7 @@
 """The parts that every sequence model is put together from: item table, feedback maps, and the encoder's interface.
 
-An encoder reads a history of vectors x = E W_0 + sum of E W_f over the kinds of feedback f that the user gave the item,
-and returns a state s; the score of an item y is s . v_y + b_y. Embeddings are tied: the E that is read is the v that
+An encoder reads a history of vectors x = E W_0 + sum of E W_f over the kinds of feedback f that the user gave the item
+(W_0 is the identity for an encoder that projects its inputs itself), and returns a state s; the score of an item y is s . v_y + b_y. Embeddings are tied: the E that is read is the v that
 is scored.
 """
 
@@ -23,8 +23,8 @@ from recommenders.sequence_config import SequenceConfig
 class Encoder(nn.Module):
     """Turns a history of vectors into states; it looks only backwards."""
 
-    input_scale: ClassVar[float] = 0.0
-    """How much of an item's own vector the encoder is fed before training."""
+    maps_items: ClassVar[bool] = True
+    """Whether W_0 is learned; an encoder that projects its inputs itself is fed the item's vector as it is."""
 
     @abstractmethod
     def states(self, x: Tensor, length: Tensor) -> Tensor:
@@ -160,17 +160,16 @@ class Network(nn.Module):
         self, config: SequenceConfig, items: ItemFeatures, make_encoder: MakeEncoder, generator: torch.Generator
     ) -> None:
         super().__init__()
-        n_flags = len(config.input_flags())
+        self.encoder = make_encoder(config, generator)
+        n_flags, n_always = len(config.input_flags()), int(self.encoder.maps_items)
         self.embedding = ItemTable(items, config.item_parts, config.dim, 0.3, generator)
         self.bias = ItemTable(items, config.item_parts, 1, 0.0, generator)
-        self.feedback_map = _normal((1 + n_flags, config.dim, config.dim), 0.1 * config.dim**-0.5, generator)
-        # present[c, f]: whether map f applies to an item with the combination c of flags; map 0 always does.
-        combinations = torch.tensor([(1, *bits) for bits in itertools.product((0, 1), repeat=n_flags)])
+        self.feedback_map = _normal((n_always + n_flags, config.dim, config.dim), 0.1 * config.dim**-0.5, generator)
+        # present[c, f]: whether map f applies to an item with the combination c of flags; W_0 always does.
+        always = (1,) * n_always
+        combinations = torch.tensor([always + bits for bits in itertools.product((0, 1), repeat=n_flags)])
         self.register_buffer("present", combinations.float(), persistent=False)
         self.dropout = Dropout(config.dropout, generator)
-        self.encoder = make_encoder(config, generator)
-        with torch.no_grad():
-            self.feedback_map[0].add_(torch.eye(config.dim), alpha=self.encoder.input_scale)
 
     def mark_seen(self, item: Int32) -> None:
         """Let the items of a log have vectors of their own."""
@@ -187,10 +186,13 @@ class Network(nn.Module):
         Returns:
             float32[n, dim].
         """
-        if self.present.shape[1] == 1:
+        if self.encoder.maps_items and len(self.present) == 1:
             return embedding @ self.feedback_map[0]
-        flagged = self.present[combination].unsqueeze(2) * embedding.unsqueeze(1)  # [n, 1 + f, dim]
-        return flagged.flatten(1) @ self.feedback_map.flatten(0, 1)
+        if len(self.present) == 1:
+            return embedding
+        flagged = self.present[combination].unsqueeze(2) * embedding.unsqueeze(1)  # [n, maps, dim]
+        mapped = flagged.flatten(1) @ self.feedback_map.flatten(0, 1)
+        return mapped if self.encoder.maps_items else embedding + mapped
 
     def states(self, embedding: Tensor, item: Tensor, combination: Tensor, length: Tensor) -> Tensor:
         """The states after each position of some windows, dropout included while training.

@@ -23,7 +23,7 @@ class SasRecConfig(SequenceConfig):
     heads: Annotated[int, Field(ge=1, le=64)] = 1
     """Attention heads; `dim` must be a multiple."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the inputs and of each block's two outputs dropped in training, in steps of 1/256."""
+    """Share of inputs, attention weights and each block's two outputs dropped in training, in steps of 1/256."""
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Self:
@@ -35,11 +35,11 @@ class SasRecConfig(SequenceConfig):
 class SasRecEncoder(Encoder):
     """Causal transformer with learned positions, counted from the newest interaction backwards.
 
-    Source: Kang & McAuley 2018, ICDM (SASRec). Ours: normalisation before each half block (Xiong et al. 2020, ICML), no
-    dropout on attention weights, feedback-mapped inputs, tied output.
+    Source: Kang & McAuley 2018, ICDM (SASRec). Ours: normalisation before each half block (Xiong et al. 2020, ICML) and
+    feedback-mapped inputs.
     """
 
-    input_scale: ClassVar[float] = 1.0
+    maps_items: ClassVar[bool] = False
 
     def __init__(self, config: SasRecConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -68,36 +68,49 @@ class SasRecEncoder(Encoder):
 
 
 class Block(nn.Module):
-    """One transformer block: attention, then a position-wise network, each added to what came in."""
+    """One transformer block: attention, then a position-wise network, each added to what came in.
+
+    Attention is written out: at this size it is faster on a CPU than torch's fused kernel, which has no fast path with
+    dropout on the attention weights.
+    """
 
     def __init__(self, config: SasRecConfig, generator: torch.Generator) -> None:
         super().__init__()
         dim = config.dim
         self.heads = config.heads
         self.attention_norm, self.network_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.project = _linear(dim, 3 * dim, generator)
+        self.query, self.key, self.value = (_linear(dim, dim, generator) for _ in range(3))
         self.merge = _linear(dim, dim, generator)
         self.widen, self.narrow = _linear(dim, dim, generator), _linear(dim, dim, generator)
         self.dropout = Dropout(config.dropout, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """float[n, window, dim] from the same shape; a position sees itself and those before it."""
-        query, key, value = (self._split(part) for part in self.project(self.attention_norm(x)).chunk(3, -1))
-        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self._rest(x, seen.transpose(1, 2).flatten(2))
+        window = x.shape[1]
+        normed = self.attention_norm(x)
+        query, key, value = (self._split(project(normed)) for project in (self.query, self.key, self.value))
+        hidden = x.new_full((window, window), -torch.inf).triu(1)
+        return self._rest(x, self._attend(query, key, value, hidden))
 
     def newest(self, x: Tensor, length: Tensor) -> Tensor:
         """`forward` at the last real position alone: float[n, dim] from float[n, window, dim] and int64[n]."""
         n, window, dim = x.shape
         at = (length - 1).view(n, 1, 1).expand(n, 1, dim)
-        weight, bias = self.project.weight, self.project.bias
         last = x.gather(1, at)
         normed = self.attention_norm(x)
-        query = self._split(functional.linear(normed.gather(1, at), weight[:dim], bias[:dim]))
-        key, value = (self._split(part) for part in functional.linear(normed, weight[dim:], bias[dim:]).chunk(2, -1))
-        visible = (torch.arange(window, device=x.device) < length.unsqueeze(1)).view(n, 1, 1, window)
-        seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
-        return self._rest(last, seen.transpose(1, 2).flatten(2)).squeeze(1)
+        query = self._split(self.query(normed.gather(1, at)))
+        key, value = self._split(self.key(normed)), self._split(self.value(normed))
+        padding = torch.arange(window, device=x.device) >= length.repeat_interleave(self.heads).view(-1, 1, 1)
+        hidden = torch.zeros_like(padding, dtype=x.dtype).masked_fill_(padding, -torch.inf)
+        return self._rest(last, self._attend(query, key, value, hidden)).squeeze(1)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
+        """float[n, queries, dim] from [n * heads, ., dim / heads]; `hidden` is added to the attention's logits."""
+        logit = torch.baddbmm(hidden, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
+        seen: Tensor = self.dropout(logit.softmax(-1)) @ value
+        if self.heads == 1:
+            return seen
+        return seen.view(-1, self.heads, *seen.shape[1:]).transpose(1, 2).flatten(2)
 
     def _rest(self, x: Tensor, seen: Tensor) -> Tensor:
         x = x + self.dropout(self.merge(seen))
@@ -105,8 +118,10 @@ class Block(nn.Module):
         return x + rest
 
     def _split(self, x: Tensor) -> Tensor:
-        """float[n, heads, window, dim / heads] from float[n, window, dim]."""
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        """float[n * heads, window, dim / heads] from float[n, window, dim]."""
+        if self.heads == 1:
+            return x
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2).flatten(0, 1)
 
 
 class SasRec(SequenceRecommender):

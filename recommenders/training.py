@@ -58,7 +58,7 @@ def train(
                     f"training: got loss {loss.item()} at epoch {epoch + 1}, step {step + 1}, expected a finite number;"
                     " a smaller learning_rate or label weight usually helps"
                 )
-            gradients = torch.autograd.grad(loss, parameters)
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
             optimiser.step(gradients, learning_rate * (1 - 0.9 * done / total))
             if progress is not None:
                 progress(done + 1, total)
