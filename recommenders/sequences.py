@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from recommenders.base import PADDING, Bool, Feedback, Float32, Int32, Interactions, UInt8
+from recommenders.base import PADDING, TICKS_PER_SECOND, Bool, Feedback, Float32, Int32, Interactions, UInt8
 
 T = TypeVar("T", bound=np.generic)
 
@@ -36,6 +36,7 @@ class Windows:
         next_item: int32[n, window], the item that came next; -1 where padded.
         next_feedback: uint8[n, window], what the user did with that one; 0 where padded.
         next_dwell_seconds: float32[n, window], how long the user stayed with that one; 0 where padded.
+        next_gap_seconds: float32[n, window], time from the feedback on the item to that on the next; 0 where padded.
     """
 
     item: Int32
@@ -43,6 +44,7 @@ class Windows:
     next_item: Int32
     next_feedback: UInt8
     next_dwell_seconds: Float32
+    next_gap_seconds: Float32
 
     def __len__(self) -> int:
         return len(self.item)
@@ -76,6 +78,7 @@ def training_windows(log: Interactions, window: int) -> Windows:
     sorted_log = log.take(np.argsort(log.user, kind="stable"))
     source = np.flatnonzero(sorted_log.user[1:] == sorted_log.user[:-1])
     this, following = sorted_log.take(source), sorted_log.take(source + 1)
+    gap_seconds = ((following.tick - this.tick) / TICKS_PER_SECOND).astype(np.float32)
     row, column = _cells(this.user, window)
     n_rows = int(row[-1]) + 1 if len(row) else 0
 
@@ -90,6 +93,7 @@ def training_windows(log: Interactions, window: int) -> Windows:
         next_item=placed(following.item, PADDING),
         next_feedback=placed(following.feedback, 0),
         next_dwell_seconds=placed(following.dwell_seconds, 0),
+        next_gap_seconds=placed(gap_seconds, 0),
     )
 
 
@@ -109,7 +113,21 @@ def compacted(item: Int32, feedback: UInt8, dropped: Feedback) -> tuple[Int32, U
     Returns:
         Items and feedback of the same shape, padded on the left.
     """
-    kept = (item != PADDING) & ((feedback & dropped) == 0)
+    return kept_alone(item, feedback, (feedback & dropped) == 0)
+
+
+def kept_alone(item: Int32, feedback: UInt8, kept: Bool) -> tuple[Int32, UInt8]:
+    """Histories with nothing but the chosen interactions, moved to the right.
+
+    Args:
+        item: int32[n, h], -1 where padded, which is on the left.
+        feedback: uint8[n, h].
+        kept: bool[n, h]; any where padded.
+
+    Returns:
+        Items and feedback of the same shape, padded on the left.
+    """
+    kept = kept & (item != PADDING)
     order = np.argsort(kept, axis=1, kind="stable")
     kept = np.take_along_axis(kept, order, 1)
     moved_item = np.where(kept, np.take_along_axis(item, order, 1), np.int32(PADDING))
