@@ -33,6 +33,7 @@ def simulate_slowly(world: World, behaviour: Behaviour, service: Service, model:
     events: list[list[tuple]] = [[] for _ in range(world.population.n_users)]
     rows: list[tuple] = []
     serving: list[Recommender] = [recommender]
+    newest = [model]
     eligible = [world.catalogue.eligible(0)]
 
     def wait(tick: int, rank: int) -> simpy.Event:
@@ -60,7 +61,10 @@ def simulate_slowly(world: World, behaviour: Behaviour, service: Service, model:
             dtypes = (np.int64, np.int32, np.int32, np.uint8, np.float32)
             log = Interactions(*(np.array(c, d) for c, d in zip(columns, dtypes, strict=True)))
             student = service.build()
+            if student.traits.warm_start:
+                student.load_state_dict(newest[0], features)
             student.fit(log, features, seed=world.draws.integer_seed(Purpose.FIT, number))
+            newest[0] = dict(student.state_dict())
             if platform.training_delay == 0:
                 serving[0] = student
             else:

@@ -213,6 +213,8 @@ def _trainer(env: simpy.Environment, live: _Live) -> _Process:
         student = build_recommender(live.service.arm, live.service.build)
         seed = live.world.draws.integer_seed(Purpose.FIT, done)
         with blaming(live.service.arm, "retraining"):
+            if student.traits.warm_start:
+                student.load_state_dict(live.deployments[-1].model, live.world.catalogue.features)
             student.fit(interactions, live.world.catalogue.features, seed=seed, progress=live.training)
             model = student.state_dict()
         deployment = Deployment(int(env.now) + platform.training_delay, model)

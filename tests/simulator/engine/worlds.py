@@ -67,6 +67,17 @@ class Responsive(Uniform):
         self.items, self.count = items, state["count"]
 
 
+class Growing(Responsive):
+    """Remembers half of what the model before it knew."""
+
+    traits = Traits(history_length=12, warm_start=True)
+
+    def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: object = None) -> None:
+        before = self.count if hasattr(self, "count") else np.zeros(items.n_items)
+        super().fit(log, items, seed=seed)
+        self.count = self.count + before / 2
+
+
 class Greedy(Uniform):
     """Knows the utilities."""
 
@@ -84,7 +95,7 @@ def ranked(score: np.ndarray, k: int) -> Slates:
     return Slates(item, np.take_along_axis(score, item, axis=1).astype(np.float32))
 
 
-BUILDERS = {"uniform": Uniform, "responsive": Responsive, "greedy": Greedy}
+BUILDERS = {"uniform": Uniform, "responsive": Responsive, "growing": Growing, "greedy": Greedy}
 
 
 def small_world(
