@@ -1,0 +1,154 @@
+"""Columns of a CSV, CSV.gz or Parquet file, read once and as they stand; `cells.py` makes numbers of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from recommenders.offline.faults import Faults, LogError, did_you_mean, listed
+
+_EMPTY = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
+"""Cells of a CSV file that hold nothing."""
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some columns of a file.
+
+    Attributes:
+        file: as messages call it.
+        first_row: number of the first row of data: 2 in a CSV file, whose header is row 1, and 1 in a Parquet file.
+        column: name -> cells; of a CSV file as text, empty cells as nulls.
+        n_rows: number of rows of data.
+    """
+
+    file: str
+    first_row: int
+    column: Mapping[str, pa.ChunkedArray]
+    n_rows: int
+
+
+def column_names(path: Path, separator: str = ",") -> list[str]:
+    """The names of a file's columns, in order.
+
+    Raises:
+        LogError: the file cannot be read as a table, or is empty.
+    """
+    try:
+        start = _start(path)
+        if start.startswith(_PARQUET):
+            return list(pq.read_schema(path).names)
+        with gzip.open(path, "rb") if start.startswith(_GZIP) else path.open("rb") as file:
+            line = file.readline().decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise LogError(f"{path}:1: got a byte that is not UTF-8, expected a CSV table or a Parquet file") from error
+    if "\x00" in line:
+        raise LogError(f"{path}:1: got a binary file, expected a CSV table or a Parquet file")
+    names = [name.strip() for name in next(csv.reader(io.StringIO(line), delimiter=separator), [])]
+    if not any(names):
+        raise LogError(f"{path}: got an empty file, expected a table with a header")
+    return names
+
+
+def require_columns(path: Path, wanted: Sequence[str], found: Sequence[str]) -> None:
+    """Check that each wanted column is there, once.
+
+    Raises:
+        LogError: with every column that is not; the message lists those that there are.
+    """
+    faults = Faults(str(path))
+    for name in dict.fromkeys(wanted):
+        if found.count(name) == 0:
+            faults.add(f":1: {name}", f"no such column{did_you_mean(name, found)}", f"one of: {listed(found)}")
+        elif found.count(name) > 1:
+            faults.add(f":1: {name}", f"{found.count(name)} columns of this name", "one")
+    faults.raise_if_any()
+
+
+def read_table(path: Path, wanted: Sequence[str], *, lone: Sequence[str] = (), separator: str = ",") -> Table:
+    """Read columns of a file.
+
+    Args:
+        path: the file; what it is shows in its first bytes, not in its name.
+        wanted: names of columns, which must be there.
+        lone: those of them whose cells hardly ever repeat (times, durations); the others are held as a dictionary,
+            which keeps ten million rows small.
+        separator: of the cells of a CSV file.
+
+    Raises:
+        LogError: the file cannot be read, lacks a column or has no rows; or rows of a CSV file have too few or too many
+            cells: several are told at once.
+    """
+    require_columns(path, wanted, column_names(path, separator))
+    try:
+        if _start(path).startswith(_PARQUET):
+            content, first_row = pq.read_table(path, columns=list(dict.fromkeys(wanted))), 1
+        else:
+            content, first_row = _read_csv(path, wanted, lone, separator), 2
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    if content.num_rows == 0:
+        raise LogError(f"{path}: got a header and no rows, expected at least one row")
+    return Table(str(path), first_row, {name: content.column(name) for name in wanted}, content.num_rows)
+
+
+def _read_csv(path: Path, wanted: Sequence[str], lone: Sequence[str], separator: str) -> pa.Table:
+    names = column_names(path, separator)
+    faults = Faults(str(path))
+
+    def misfit(row: pa_csv.InvalidRow) -> str:
+        faults.add(f":{row.number}", f"{row.actual_columns} cells", f"{row.expected_columns} as in the header")
+        return "skip"
+
+    text, repeated = pa.string(), pa.dictionary(pa.int32(), pa.string())
+    compression = "gzip" if _start(path).startswith(_GZIP) else None
+    with pa.input_stream(str(path), compression=compression) as stream:
+        content = pa_csv.read_csv(
+            stream,
+            # Only a single thread knows the numbers of the rows that do not fit.
+            read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=separator, invalid_row_handler=misfit, ignore_empty_lines=False
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                include_columns=list(dict.fromkeys(wanted)),
+                column_types={name: text if name in lone else repeated for name in wanted},
+                null_values=list(_EMPTY),
+                strings_can_be_null=True,
+            ),
+        )
+    faults.raise_if_any()
+    return _without_blank_end(content)
+
+
+def _without_blank_end(content: pa.Table) -> pa.Table:
+    """Blank lines are rows of nulls, so that rows keep their numbers; those at the end of a file mean nothing."""
+    n = content.num_rows
+    while n and all(column[n - 1].as_py() is None for column in content.columns):
+        n -= 1
+    return content.slice(0, n)
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+def _unreadable(path: Path, error: BaseException) -> LogError:
+    if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error):
+        return LogError(f"{path}: got bytes that are not UTF-8, expected a CSV table or a Parquet file")
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+    return LogError(f"{path}: got {reason!r}, expected a readable CSV, CSV.gz or Parquet file")
