@@ -43,6 +43,7 @@ def _built_in(name: str, class_name: str, summary: str, package: str = "recommen
 
 
 _HEURISTICS = "recommenders.heuristics"
+_NEIGHBOURS = "recommenders.neighbours"
 
 # Named by text, so that a run of simple recommenders never imports torch.
 BUILT_IN: Mapping[str, Entry] = {
@@ -63,6 +64,7 @@ BUILT_IN: Mapping[str, Entry] = {
         ),
         _built_in("forgetting_curve", "ForgettingCurve", "Any model; a fading penalty after dislikes.", _HEURISTICS),
         _built_in("drop_disliked", "DropDisliked", "Any model, which never hears of disliked items.", _HEURISTICS),
+        _built_in("pmors", "Pmors", "Pre-ranker: agrees with a ranker, forgets push-back slowly.", _NEIGHBOURS),
     )
 }
 

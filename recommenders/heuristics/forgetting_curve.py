@@ -12,6 +12,8 @@ from recommenders.heuristics.heuristic import Heuristic, HeuristicConfig
 from recommenders.heuristics.negatives import Negatives, same_kind, weight_by_group
 from recommenders.heuristics.ranking import penalised
 
+AgeUnit = Literal["interactions", "days"]
+
 
 class ForgettingCurveConfig(HeuristicConfig):
     """Settings of the forgetting curve."""
@@ -20,7 +22,7 @@ class ForgettingCurveConfig(HeuristicConfig):
     """Penalty for a fresh push-back of the same creator, in standard deviations of the request's scores."""
     memory: Annotated[float, Field(gt=0)] = 20.0
     """Strength S of the memory: after S, exp(-1) of the penalty is left."""
-    unit: Literal["interactions", "days"] = "interactions"
+    unit: AgeUnit = "interactions"
     """What age and `memory` are counted in: later interactions, or days of simulated time."""
     creator_share: Annotated[float, Field(ge=0, le=1)] = 0.75
     """How much an item resembles another of its creator; the rest is for the same topic."""
@@ -45,11 +47,25 @@ class ForgettingCurve(Heuristic):
     def rescored(self, score: Float32, requests: Requests, negatives: Negatives, items: ItemFeatures) -> Float32:
         """The scores less the penalties."""
         config = self.config
-        age = negatives.age_interactions if config.unit == "interactions" else negatives.age_days
-        retention = np.exp(-age / config.memory)
-        amount = np.zeros(score.shape, np.float32)
-        for by, share in (("creator", config.creator_share), ("topic", 1 - config.creator_share)):
-            group, n_groups = same_kind(items, by)  # type: ignore[arg-type]
-            remembered = weight_by_group(negatives, share * retention, group, len(score), n_groups)
-            amount += remembered.astype(np.float32)[:, group]
+        amount = remembered(negatives, items, len(score), config.memory, config.unit, config.creator_share)
         return penalised(score, requests.eligible, config.penalty, amount)
+
+
+def remembered(
+    negatives: Negatives, items: ItemFeatures, n_requests: int, memory: float, unit: AgeUnit, creator_share: float
+) -> Float32:
+    """How much of the push-back that an item resembles is remembered: float32[n_requests, n_items], >= 0.
+
+    The sum over the push-back of resemblance times exp(-age / memory), where resemblance is `creator_share` for the
+    same creator plus the rest for the same topic.
+    """
+    age = negatives.age_interactions if unit == "interactions" else negatives.age_days
+    retention = np.exp(-age / memory)
+    amount = np.zeros((n_requests, items.n_items), np.float32)
+    shares: tuple[tuple[Literal["creator", "topic"], float], ...]
+    shares = (("creator", creator_share), ("topic", 1 - creator_share))
+    for by, share in shares:
+        group, n_groups = same_kind(items, by)
+        by_group = weight_by_group(negatives, share * retention, group, n_requests, n_groups)
+        amount += by_group.astype(np.float32)[:, group]
+    return amount

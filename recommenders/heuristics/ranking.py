@@ -62,11 +62,12 @@ def put_behind(score: Float32, behind: Bool, order: Float32 | None = None) -> Fl
     if not len(row):
         return result
     lowest = np.where(behind, np.float32(np.inf), score).min(axis=1)
-    value = order[row, column]
-    sequence = np.lexsort((-value, row))
-    row, column, value = row[sequence], column[sequence], value[sequence]
+    # One whole number for the row and the value together: a single sort, several times as fast as one of two keys.
+    cell = row * (1 << 33) - _key(order[row, column])
+    sequence = np.argsort(cell)
+    row, column, cell = row[sequence], column[sequence], cell[sequence]
     opens_row = np.diff(row, prepend=-1) != 0
-    step = np.cumsum(opens_row | (np.diff(value, prepend=np.float32(0)) != 0))
+    step = np.cumsum(opens_row | (np.diff(cell, prepend=-1) != 0))
     place = step - step[opens_row][np.cumsum(opens_row) - 1]
     result[row, column] = _number(_key(lowest[row]) - 1 - place)
     return result

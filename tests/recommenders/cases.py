@@ -45,6 +45,14 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "down_rank_similar": {"model": {"recommender": "popularity", "config": {"window": 6}}, "interactions": 6, "dim": 4},
     "forgetting_curve": {"model": {"recommender": "linear_recurrent", "config": SMALL}, "interactions": 6},
     "drop_disliked": {"model": {"recommender": "gru4rec", "config": SMALL}, "interactions": 6},
+    "pmors": {
+        "model": {"recommender": "linear_recurrent", "config": SMALL},
+        "window": 6,
+        "dim": 8,
+        "candidates": 10,
+        "list_size": 8,
+        "epochs": 1,
+    },
 }
 """Every recommender, some with several settings; the first word is the name."""
 
