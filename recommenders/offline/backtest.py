@@ -61,10 +61,11 @@ class Figure:
     Attributes:
         value: mean over the seeds; NaN where it cannot be had, and `note` says why.
         low, high: 95% interval of the kind that `interval` names; NaN where there is none, and `note` says why.
-        interval: `seeds`: a t-interval over seeds, for training anew on the same log; `users`: a bootstrap interval over
-            users, for another sample of users under the same fitted model.
+        interval: `seeds`: a t-interval over seeds, for training anew on the same log; `users`: a bootstrap interval
+            over users, for another sample of users under the same fitted model.
         by_seed: the value of each seed.
-        users_low, users_high: the bootstrap interval over users (values averaged over seeds first), whatever `interval`.
+        users_low, users_high: the bootstrap interval over users, their values averaged over seeds first; there, too,
+            where `interval` is `seeds`.
         note: what is missing, and why.
     """
 
@@ -200,7 +201,8 @@ def _figure(metric: Metric, fits: Sequence[Fit], over_users: Sequence[Mapping[st
     if len(set(by_seed)) == 1:
         note = "the same for every seed"
         return Figure(value, math.nan, math.nan, "none", by_seed, users_low, users_high, note)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(by_seed) - 1) * np.std(by_seed, ddof=1) / math.sqrt(len(by_seed))
+    spread = float(np.std(by_seed, ddof=1)) / math.sqrt(len(by_seed))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(by_seed) - 1)) * spread
     return Figure(value, value - half, value + half, "seeds", by_seed, users_low, users_high)
 
 

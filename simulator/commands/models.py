@@ -1,0 +1,140 @@
+"""Which models a command is about: from options, or from a file in YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recommenders.base import RecommenderError
+from recommenders.offline.backtest import ModelSpec
+from recommenders.registry import BUILT_IN, build
+from simulator.scenario.faults import Sources
+from simulator.scenario.validation import validate
+from simulator.scenario.yaml_nodes import decode, parse_yaml
+
+# A registered name or module:Class, then settings, which are told from a class by their equals sign.
+_SPEC = re.compile(r"(?P<name>[\w.]+(?::[A-Za-z_]\w*(?![\w.]*=))?)(?::(?P<settings>.*=.*))?", re.DOTALL)
+_OPENING, _CLOSING = "[{(", "]})"
+
+
+class _Entry(BaseModel):
+    """A model of a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=60)
+    recommender: str
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class _ModelsFile(BaseModel):
+    """A file of models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: list[_Entry] = Field(min_length=1)
+
+
+def parse_model(text: str) -> ModelSpec:
+    """A model as `NAME` or `NAME:key=value,...`; values are YAML, and a dot in a key leads into a mapping.
+
+    Raises:
+        RecommenderError: it is malformed.
+
+    >>> parse_model("gru4rec:dim=16,negative_weight.dislike=64").config
+    {'dim': 16, 'negative_weight': {'dislike': 64}}
+    """
+    match = _SPEC.fullmatch(text.strip())
+    if match is None:
+        raise RecommenderError(f"--model: got {text!r}, expected NAME or NAME:key=value,...")
+    config: dict[str, Any] = {}
+    for part in _split(match["settings"] or ""):
+        key, equals, value = part.partition("=")
+        if not (equals and key.strip()):
+            raise RecommenderError(f"--model {text}: got {part!r}, expected key=value")
+        *above, last = key.strip().split(".")
+        target = config
+        for name in above:
+            target = target.setdefault(name, {})
+            if not isinstance(target, dict):
+                raise RecommenderError(f"--model {text}: {key}: got a setting inside of {target!r}, expected a mapping")
+        try:
+            target[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecommenderError(f"--model {text}: {key}: got {value!r}, expected YAML") from error
+    return ModelSpec(text.strip(), match["name"], config)
+
+
+def read_models(path: Path) -> list[ModelSpec]:
+    """The models of a file: a list `models` with `name`, `recommender` and `config` each.
+
+    Raises:
+        ScenarioErrors: with all that is wrong with the file's form, by line and column.
+        RecommenderError: it cannot be read.
+    """
+    sources = Sources(str(path))
+    try:
+        data = parse_yaml(decode(path.read_bytes(), sources), sources)
+    except OSError as error:
+        raise RecommenderError(f"{path}: got {error.strerror or error}, expected a file of models") from error
+    found = validate(_ModelsFile, data, (), sources)
+    sources.raise_if_any()
+    assert found is not None
+    return [ModelSpec(entry.name, entry.recommender, entry.config) for entry in found.models]
+
+
+def default_models() -> list[ModelSpec]:
+    """Every built-in recommender that ranks a log with its default settings.
+
+    Left out: what reads latent utilities, which no log has; what needs settings; and random slates, whose figures are
+    known beforehand (a hit with chance k over the size of the catalogue) and slow to draw for long histories.
+    """
+    found = []
+    for name in BUILT_IN:
+        try:
+            recommender = build(name)
+        except ValidationError:
+            continue
+        if name != "random" and not recommender.traits.needs_utility:
+            found.append(ModelSpec(name, name))
+    return found
+
+
+def check_models(models: Sequence[ModelSpec]) -> None:
+    """Build each model once, before any is trained.
+
+    Raises:
+        RecommenderError: with all that is wrong: unknown names, wrong settings, two models of one name.
+    """
+    faults = []
+    names = [model.name for model in models]
+    faults += [f"model {name!r}: got the name twice, expected each once" for name in {*names} if names.count(name) > 1]
+    for model in models:
+        try:
+            build(model.recommender, model.config)
+        except RecommenderError as error:
+            faults.append(f"model {model.name!r}: {error}")
+        except ValidationError as error:
+            for detail in error.errors():
+                where = ".".join(str(part) for part in detail["loc"])
+                faults.append(f"model {model.name!r}: config.{where}: got {detail['input']!r}: {detail['msg']}")
+    if faults:
+        raise RecommenderError("\n".join(faults))
+
+
+def _split(settings: str) -> list[str]:
+    """The parts between commas that stand in no bracket."""
+    parts, depth, current = [], 0, ""
+    for character in settings:
+        depth += (character in _OPENING) - (character in _CLOSING)
+        if character == "," and depth == 0:
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    return [part for part in (*parts, current) if part.strip()]
