@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from recommenders.base import PADDING, Bool, Float32, Int32, RecommenderError, Slates
+
+Intp = npt.NDArray[np.intp]
+
+LONG_ROW = 4_000
+"""From this many items on, stripes are faster than one pass."""
+STRIPE = 16
+"""Items in a stripe."""
 
 
 def top_k(score: Float32, eligible: Bool, k: int) -> Slates:
@@ -12,9 +20,15 @@ def top_k(score: Float32, eligible: Bool, k: int) -> Slates:
 
     Every row is computed from comparisons of its own scores alone, so the answer never depends on the other rows.
 
-    Partitioning the values and comparing with the k-th costs 5 microseconds a row of 2,000 items and 19 a row of 10,000
-    (k = 10, one core); np.argpartition takes 7 and 28, torch.topk 7 and 17 (20 at 2,000 items for k = 50), and both
-    break ties as they like.
+    Microseconds a row for k = 10 on one core (`benchmarks/serving.py` measures all four again):
+
+        items                        2,000   10,000   100,000
+        threshold, one pass              6       28       213
+        threshold by stripes             6       10        48
+        torch.topk                       5       17       139
+        np.argpartition                  7       35       299
+
+    The last two break ties as they like.
 
     Args:
         score: float32[n, n_items], finite where eligible; not modified.
@@ -31,8 +45,7 @@ def top_k(score: Float32, eligible: Bool, k: int) -> Slates:
     if len(candidates) < len(eligible):
         score = score[:, candidates]
     n, n_candidates = score.shape
-    threshold = np.partition(score, n_candidates - k, axis=1)[:, n_candidates - k]
-    flat = np.flatnonzero(score >= threshold[:, None])
+    flat = _contenders(score, k)
     row = flat // n_candidates
     value = score.reshape(-1)[flat]
     first = np.searchsorted(row, np.arange(n))
@@ -42,6 +55,30 @@ def top_k(score: Float32, eligible: Bool, k: int) -> Slates:
     order = np.lexsort((-value, row))
     best = order[first[:, None] + np.arange(k)]
     return Slates(item=candidates[flat[best] % n_candidates], score=value[best])
+
+
+def _contenders(score: Float32, k: int) -> Intp:
+    """Flat positions, ascending, of all values not below their row's k-th; fewer than `k` in a row that has a NaN.
+
+    A long row is cut into stripes of items that are `width` apart. The k-th largest of the stripes' maxima is no larger
+    than the k-th largest value, so the wanted values lie in the stripes that reach it: about k of them.
+    """
+    n_items = score.shape[1]
+    width = n_items // STRIPE
+    if n_items < LONG_ROW or width < 4 * k:
+        threshold = np.partition(score, n_items - k, axis=1)[:, n_items - k]
+        return np.flatnonzero(score >= threshold[:, None])
+    top = score[:, :width].copy()
+    for start in range(width, n_items, width):
+        part = score[:, start : start + width]
+        np.maximum(top[:, : part.shape[1]], part, out=top[:, : part.shape[1]])
+    top[np.isnan(top).any(1)] = np.nan
+    threshold = np.partition(top, width - k, axis=1)[:, width - k]
+    row, stripe = np.divmod(np.flatnonzero(top >= threshold[:, None]), width)
+    item = stripe[:, None] + np.arange(0, n_items, width)
+    value = score[row[:, None], np.minimum(item, n_items - 1)]
+    flat: Intp = (row[:, None] * n_items + item)[(value >= threshold[row, None]) & (item < n_items)]
+    return np.sort(flat)
 
 
 def hide_viewed(score: Float32, history_item: Int32) -> None:
