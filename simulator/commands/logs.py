@@ -94,6 +94,12 @@ def take_log_options(options: dict[str, Any]) -> LogOptions:
     return LogOptions(**{f.name: options.pop(f.name) for f in fields(LogOptions)})
 
 
+def log_name(options: LogOptions) -> str:
+    """What results on the log are filed under: the file's name without endings, in harmless characters."""
+    name = Path(options.log.removeprefix(SHIPPED_PREFIX)).resolve().name.split(".")[0]
+    return "".join(c if c.isalnum() or c in "_-" else "_" for c in name) or "log"
+
+
 def open_log(options: LogOptions) -> OfflineLog:
     """Read the log that the options describe.
 

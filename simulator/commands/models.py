@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,22 @@ class _ModelsFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: list[_Entry] = Field(min_length=1)
+
+
+def choose_models(texts: Sequence[str], file: Path | None) -> list[ModelSpec]:
+    """The models of a file, then those of options; the default ones where there are neither. All can be built.
+
+    A recommender given as `module:Class` may lie in the working folder.
+
+    Raises:
+        ScenarioErrors, RecommenderError: something is wrong with the file, a name or a setting.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    models = [*(read_models(file) if file is not None else []), *map(parse_model, texts)] or default_models()
+    check_models(models)
+    return models
 
 
 def parse_model(text: str) -> ModelSpec:

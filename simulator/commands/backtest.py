@@ -1,0 +1,333 @@
+"""`pushback backtest`: recommenders measured on a log, by what users liked and by what they disliked."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import platform
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from rich.console import Console
+
+from recommenders.base import Feedback, RecommenderError
+from recommenders.offline.backtest import (
+    Figure,
+    Fit,
+    ModelSpec,
+    SplitSizes,
+    best_models,
+    fit_and_measure,
+    sizes,
+    summarise,
+)
+from recommenders.offline.faults import LogError
+from recommenders.offline.log import OfflineLog
+from recommenders.offline.metrics import Metric, metrics_at
+from recommenders.offline.splits import Split, split_by_time, split_last
+from simulator.allocator import keep_freed_memory
+from simulator.progress import StudyProgress, throttled
+
+_PACKAGES = ("pushback", "numpy", "scipy", "torch", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are measured.
+
+    Attributes:
+        split: `time` or `last`.
+        test_share: of a `time` split: share of the rows that are test; None where a date says so.
+        test_from: of a `time` split: an ISO date with or without time, UTC unless it names a zone.
+        ks: lengths of the top list.
+        seeds: of the trainings.
+        negative_kinds: what counts as disliked.
+    """
+
+    split: str
+    test_share: float | None
+    test_from: str | None
+    ks: tuple[int, ...]
+    seeds: tuple[int, ...]
+    negative_kinds: Feedback
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model of a backtest.
+
+    Attributes:
+        spec: the model.
+        figures: metric -> value and interval.
+        fit_seconds, evaluate_seconds: wall-clock time, one a seed.
+    """
+
+    spec: ModelSpec
+    figures: Mapping[str, Figure]
+    fit_seconds: tuple[float, ...]
+    evaluate_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """All that a backtest found, and how it was made."""
+
+    name: str
+    run: str
+    log: OfflineLog
+    sizes: SplitSizes
+    settings: Settings
+    metrics: tuple[Metric, ...]
+    models: tuple[Measured, ...]
+    best: Mapping[str, frozenset[str]]
+    command: str
+    started: datetime
+
+    @property
+    def log_name(self) -> str:
+        """The log's file, without its folder."""
+        return Path(self.log.file).name
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether intervals are over users."""
+        return len(self.settings.seeds) == 1
+
+
+def run_backtest(
+    log: OfflineLog,
+    models: Sequence[ModelSpec],
+    settings: Settings,
+    *,
+    name: str,
+    jobs: int,
+    console: Console,
+    command: str,
+) -> Backtest:
+    """Fit and measure every model with every seed.
+
+    Args:
+        log: as it was read.
+        models: names are different.
+        settings: how.
+        name: of the folder of results.
+        jobs: fits that run at the same time, each in a process of its own; never changes a result.
+        console: shows progress if it is a terminal.
+        command: the command line, for the record.
+
+    Raises:
+        LogError: the log cannot be split so, or has no targets.
+        RecommenderError: a model fails; the message names it.
+    """
+    keep_freed_memory()
+    started = datetime.now(UTC)
+    split = _split(log, settings)
+    found = sizes(split, settings.negative_kinds)
+    metrics = metrics_at(settings.ks)
+    tasks = [(spec, seed) for spec in models for seed in settings.seeds]
+    fits: dict[tuple[str, int], Fit] = {}
+    with StudyProgress(console) as progress:
+        tell = throttled(progress.update)
+        for (spec, seed), fit in _fits(tasks, split, settings, jobs, tell):
+            fits[spec.name, seed] = fit
+            progress.finish(f"{spec.name} {seed}")
+            progress.update("backtest", "fits", len(fits), len(tasks), 0)
+    measured = tuple(_measured(spec, metrics, settings, fits) for spec in models)
+    return Backtest(
+        name=name,
+        run=f"{started:%Y%m%d-%H%M%S}",
+        log=log,
+        sizes=found,
+        settings=settings,
+        metrics=tuple(metrics),
+        models=measured,
+        best=best_models(metrics, {m.spec.name: m.figures for m in measured}),
+        command=command,
+        started=started,
+    )
+
+
+def write_backtest(backtest: Backtest, out: Path) -> Path:
+    """Write `results.json`, `table.md` and `report.html` into `out/backtest/<name>/<run>/`: whole or not at all.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from simulator.commands.backtest_report import as_html, as_markdown
+
+    parent = out / "backtest" / backtest.name
+    candidates = (parent / (backtest.run if n == 1 else f"{backtest.run}-{n}") for n in range(1, 1000))
+    folder = next(c for c in candidates if not c.exists())
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    part.mkdir(parents=True)
+    texts = {"results.json": as_json(backtest), "table.md": as_markdown(backtest), "report.html": as_html(backtest)}
+    for file, text in texts.items():
+        (part / file).write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
+    os.replace(part, folder)
+    return folder
+
+
+def as_json(backtest: Backtest) -> str:
+    """Everything, for programs; what could not be measured is null."""
+    log, settings = backtest.log, backtest.settings
+    record = {
+        "name": backtest.name,
+        "run": backtest.run,
+        "command": backtest.command,
+        "started_utc": backtest.started.isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "log": {"file": backtest.log_name, "sha256": log.sha256, "notices": list(log.notices)},
+        "settings": {
+            **asdict(settings),
+            "negative_kinds": _kind_names(settings.negative_kinds),
+        },
+        "split": asdict(backtest.sizes),
+        "metrics": [
+            {key: getattr(metric, key) for key in ("name", "label", "better", "side", "definition")}
+            for metric in backtest.metrics
+        ],
+        "models": [
+            {
+                "name": m.spec.name,
+                "recommender": m.spec.recommender,
+                "config": dict(m.spec.config),
+                "fit_seconds": [round(s, 3) for s in m.fit_seconds],
+                "evaluate_seconds": [round(s, 3) for s in m.evaluate_seconds],
+                "figures": {name: _without_nan(asdict(figure)) for name, figure in m.figures.items()},
+            }
+            for m in backtest.models
+        ],
+        "best": {metric: sorted(models) for metric, models in backtest.best.items()},
+    }
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parse_kinds(text: str) -> Feedback:
+    """Kinds of feedback separated by commas.
+
+    Raises:
+        LogError: an unknown kind, or none.
+    """
+    from recommenders.offline.feedback import parse_kind
+
+    kinds = Feedback(0)
+    for name in text.split(","):
+        kinds |= parse_kind(name)
+    return kinds
+
+
+def _kind_names(kinds: Feedback) -> list[str]:
+    return [str(kind.name).lower() for kind in Feedback if kind in kinds]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _split(log: OfflineLog, settings: Settings) -> Split:
+    if settings.split == "last":
+        return split_last(log.interactions, log.items)
+    if settings.test_from is None:
+        return split_by_time(log.interactions, log.items, test_share=settings.test_share)
+    try:
+        date = datetime.fromisoformat(settings.test_from)
+    except ValueError as error:
+        raise LogError(f"--test-from: got {settings.test_from!r}, expected an ISO date such as 2022-05-01") from error
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    tick = round(date.timestamp() * 1000) - log.start_millisecond
+    return split_by_time(log.interactions, log.items, boundary_tick=tick)
+
+
+def _measured(
+    spec: ModelSpec, metrics: Sequence[Metric], settings: Settings, fits: Mapping[tuple[str, int], Fit]
+) -> Measured:
+    own = [fits[spec.name, seed] for seed in settings.seeds]
+    return Measured(
+        spec,
+        summarise(metrics, own, seed=settings.seeds[0]),
+        tuple(fit.fit_seconds for fit in own),
+        tuple(fit.evaluate_seconds for fit in own),
+    )
+
+
+_Task = tuple[ModelSpec, int]
+
+
+def _fits(
+    tasks: Sequence[_Task], split: Split, settings: Settings, jobs: int, tell: Any
+) -> Iterator[tuple[_Task, Fit]]:
+    """The fits as they are done."""
+    if jobs <= 1 or len(tasks) == 1:
+        for spec, seed in tasks:
+            yield (spec, seed), _fit(split, settings, spec, seed, partial(_say, tell, f"{spec.name} {seed}"))
+        return
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _adopt, (split, settings))
+    try:
+        futures = {executor.submit(_fit_here, spec, seed): (spec, seed) for spec, seed in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise RecommenderError("a worker process died (out of memory?); try --jobs 1") from error
+    except BaseException:
+        # Workers that are busy would be waited for; their work is lost in any case.
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _say(tell: Any, who: str, stage: str, done: int, total: int) -> None:
+    tell(who, stage, done, total, 0)
+
+
+def _fit(split: Split, settings: Settings, spec: ModelSpec, seed: int, watch: Any = None) -> Fit:
+    try:
+        return fit_and_measure(
+            spec, split, seed=seed, ks=settings.ks, negative_kinds=settings.negative_kinds, watch=watch
+        )
+    except RecommenderError as error:
+        raise RecommenderError(f"model {spec.name!r}, seed {seed}: {error}") from error
+
+
+_worker: dict[str, Any] = {}
+"""What a worker process was given when it started."""
+
+
+def _adopt(split: Split, settings: Settings) -> None:
+    keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    Thread(target=_follow_parent, daemon=True).start()
+    _worker["split"], _worker["settings"] = split, settings
+
+
+def _follow_parent() -> None:
+    """End this worker when the command that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _fit_here(spec: ModelSpec, seed: int) -> Fit:
+    return _fit(_worker["split"], _worker["settings"], spec, seed)
