@@ -65,6 +65,13 @@ BUILT_IN: Mapping[str, Entry] = {
         _built_in("forgetting_curve", "ForgettingCurve", "Any model; a fading penalty after dislikes.", _HEURISTICS),
         _built_in("drop_disliked", "DropDisliked", "Any model, which never hears of disliked items.", _HEURISTICS),
         _built_in("pmors", "Pmors", "Pre-ranker: agrees with a ranker, forgets push-back slowly.", _NEIGHBOURS),
+        _built_in("typed_negatives", "TypedNegatives", "Disliked items as negatives beside random ones.", _NEIGHBOURS),
+        _built_in(
+            "hard_negative_mixing",
+            "HardNegativeMixing",
+            "Random, disliked and skipped items as negatives.",
+            _NEIGHBOURS,
+        ),
     )
 }
 

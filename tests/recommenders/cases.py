@@ -53,6 +53,8 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "list_size": 8,
         "epochs": 1,
     },
+    "typed_negatives": SMALL,
+    "hard_negative_mixing": SMALL | {"hardest_of": 2},
 }
 """Every recommender, some with several settings; the first word is the name."""
 
