@@ -1,7 +1,8 @@
 """A sequence model as a recommender: fitting, serving, carrying states, saving.
 
 What it is put together from stands in its own file: settings (`sequence_config`), windows of the log (`sequences`),
-labels and their weights (`labels`), network parts (`network`), the objective (`objective`), the loop (`training`).
+labels and their weights (`labels`), network parts (`network`), the objective (`objective`), the loop (`training`) and
+serving (`serving`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from recommenders.base import (
     PADDING,
@@ -29,18 +29,12 @@ from recommenders.base import (
     Traits,
     UInt8,
 )
-from recommenders.network import CarriedEncoder, MakeEncoder, Network, combination_of
+from recommenders.network import MakeEncoder, Network, combination_of
 from recommenders.objective import MakeObjective, Objective, WindowsObjective, training_data
 from recommenders.sequence_config import SequenceConfig
 from recommenders.sequences import Windows, compacted, training_windows, without
-from recommenders.topk import hide_viewed, top_k
+from recommenders.serving import SERVING_BATCH, Served
 from recommenders.training import train
-
-SERVING_BATCH = 256
-"""Rows of every serving product: float32 results depend on the shape, so the shape never changes."""
-
-INPUT_TABLE_BYTES = 64 * 2**20
-"""Up to this size, the inputs of all items under all combinations of feedback are computed once for serving."""
 
 MakeNetwork = Callable[[SequenceConfig, ItemFeatures, torch.Generator], Network]
 
@@ -77,7 +71,7 @@ class SequenceRecommender:
         self._make_network = make_network or self._plain_network
         self._make_objective = make_objective or self._weighted_labels
         self._combination = combination_of(config.input_flags())
-        self._served: _Served | None = None
+        self._served: Served | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
         """Train; items released after the last interaction of the log are never used as negatives.
@@ -117,7 +111,16 @@ class SequenceRecommender:
             held_out_loss=held_out_loss,
             patience=config.patience,
         )
-        self._served = _Served(network)
+        self._served = Served(network, config)
+
+    @property
+    def network(self) -> Network:
+        """The fitted network, in evaluation mode and without gradients.
+
+        Raises:
+            RecommenderError: not fitted.
+        """
+        return self._fitted().network
 
     def recommend(self, requests: Requests, k: int, draws: RequestDraws) -> Slates:
         """The `k` eligible items with the highest scores. Of a history wider than `window` the newest part is read.
@@ -125,10 +128,7 @@ class SequenceRecommender:
         Raises:
             RecommenderError: not fitted, the history is narrower than `window`, or fewer than `k` items are eligible.
         """
-        score = self.scores(requests)
-        if self.config.filter_viewed:
-            hide_viewed(score, requests.history_item[:, -self.config.window :])
-        return top_k(score, requests.eligible, k)
+        return self._ranked(self._states(requests), requests, k)
 
     def scores(self, requests: Requests) -> Float32:
         """Scores of all items after each history, s . v_y + b_y: float32[n, n_items].
@@ -136,19 +136,7 @@ class SequenceRecommender:
         Raises:
             RecommenderError: not fitted, or the history is narrower than `window`.
         """
-        served, window = self._fitted(), self.config.window
-        if requests.history_item.shape[1] < window:
-            raise RecommenderError(
-                f"history_item: got width {requests.history_item.shape[1]}, expected at least {window}"
-            )
-        item, feedback = requests.history_item[:, -window:], requests.history_feedback[:, -window:]
-        if self._dropped():
-            item, feedback = compacted(item, feedback, self._dropped())
-        score = np.empty((len(item), served.n_items), np.float32)
-        for start in range(0, len(item), SERVING_BATCH):
-            stop = min(start + SERVING_BATCH, len(item))
-            score[start:stop] = served.scores(item[start:stop], self._combination[feedback[start:stop]])
-        return score
+        return self._fitted().scores(self._states(requests))
 
     def initial_states(self, n: int) -> Float32:
         """What is carried of `n` empty histories, a row a user, for `advance`: float32[n, width].
@@ -156,7 +144,7 @@ class SequenceRecommender:
         Raises:
             RecommenderError: not fitted, or the encoder has no state to carry (attention reads all positions anew).
         """
-        return self._carried().initial(n).cpu().numpy()
+        return self._fitted().initial(n)
 
     def advance(self, carried: Float32, item: Int32, feedback: UInt8) -> Float32:
         """What is carried after one more interaction each; equal, up to rounding, to reading the history anew.
@@ -175,30 +163,25 @@ class SequenceRecommender:
         Raises:
             RecommenderError: as `initial_states`.
         """
-        encoder, served = self._carried(), self._fitted()
-        if self._dropped():
-            item = np.where((feedback & self._dropped()) != 0, np.int32(PADDING), item)
-        advanced = carried.copy()
-        for start in range(0, len(item), SERVING_BATCH):
-            rows = slice(start, min(start + SERVING_BATCH, len(item)))
-            batch = served.padded(carried[rows], 0.0)
-            x = served.inputs(item[rows, None], self._combination[feedback[rows, None]]).squeeze(1)
-            new = encoder.advance(batch, x).cpu().numpy()[: rows.stop - rows.start]
-            advanced[rows] = np.where(item[rows, None] == PADDING, carried[rows], new)
-        return advanced
+        dropped = (feedback & self._dropped()) != 0
+        return self._fitted().advanced(carried, np.where(dropped, np.int32(PADDING), item), feedback)
 
-    def scores_of_states(self, carried: Float32) -> Float32:
+    def scores_of_carried(self, carried: Float32) -> Float32:
         """Scores of all items for carried states: float32[n, n_items] from float32[n, width].
 
         Raises:
             RecommenderError: as `initial_states`.
         """
-        encoder, served = self._carried(), self._fitted()
-        score = np.empty((len(carried), served.n_items), np.float32)
-        for start in range(0, len(carried), SERVING_BATCH):
-            rows = slice(start, min(start + SERVING_BATCH, len(carried)))
-            served.score(encoder.read(served.padded(carried[rows], 0.0)), score[rows])
-        return score
+        served = self._fitted()
+        return served.scores(served.read(carried))
+
+    def recommend_carried(self, carried: Float32, requests: Requests, k: int) -> Slates:
+        """`recommend` from carried states; of the requests' histories only the viewed items are looked at.
+
+        Raises:
+            RecommenderError: as `initial_states`, or fewer than `k` items are eligible.
+        """
+        return self._ranked(self._fitted().read(carried), requests, k)
 
     def state_dict(self) -> State:
         """Every parameter under its name in the network."""
@@ -215,7 +198,7 @@ class SequenceRecommender:
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         except RuntimeError as error:
             raise RecommenderError(f"state: does not fit this configuration and catalogue: {error}") from error
-        self._served = _Served(network.to(self.config.device).eval())
+        self._served = Served(network.to(self.config.device), self.config)
 
     def _plain_network(self, config: SequenceConfig, items: ItemFeatures, generator: torch.Generator) -> Network:
         return Network(config, items, self._make_encoder, generator)
@@ -229,69 +212,24 @@ class SequenceRecommender:
     def _dropped(self) -> Feedback:
         return Feedback.DISLIKE if self.config.drop_disliked else Feedback(0)
 
-    def _carried(self) -> CarriedEncoder:
-        encoder = self._fitted().network.encoder
-        if not isinstance(encoder, CarriedEncoder):
-            raise RecommenderError(
-                f"{type(encoder).__name__} has no state to carry, expected a recurrent encoder; use `scores`"
-            )
-        return encoder
+    def _states(self, requests: Requests) -> Float32:
+        served, window = self._fitted(), self.config.window
+        width = requests.history_item.shape[1]
+        if width < window:
+            raise RecommenderError(f"history_item: got width {width}, expected at least {window}")
+        item, feedback = requests.history_item[:, -window:], requests.history_feedback[:, -window:]
+        if self._dropped():
+            item, feedback = compacted(item, feedback, self._dropped())
+        return served.states(item, feedback)
 
-    def _fitted(self) -> _Served:
+    def _ranked(self, state: Float32, requests: Requests, k: int) -> Slates:
+        viewed = requests.history_item[:, -self.config.window :] if self.config.filter_viewed else None
+        return self._fitted().ranked(state, viewed, requests.eligible, k)
+
+    def _fitted(self) -> Served:
         if self._served is None:
             raise RecommenderError("got no fitted state, expected `fit` or `load_state_dict` first")
         return self._served
-
-
-class _Served:
-    """A fitted network with the tables that serving reads, computed once."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network.requires_grad_(False)
-        embedding = network.embedding()
-        self.n_items, self.dim = embedding.shape
-        self.device = embedding.device
-        self.embedding = torch.cat([embedding, torch.zeros(1, self.dim, device=self.device)])
-        self.output = embedding.T.contiguous()
-        self.bias = network.bias().squeeze(1)
-        self.n_combinations = len(network.present)
-        table_bytes = self.n_items * self.n_combinations * self.dim * embedding.element_size()
-        self.table = self._input_table() if table_bytes <= INPUT_TABLE_BYTES else None
-
-    def scores(self, item: Int32, combination: np.ndarray) -> Float32:
-        """float32[n, n_items] for at most `SERVING_BATCH` histories: int32[n, window], int64[n, window]."""
-        x = self.inputs(item, combination)
-        length = self.padded((item != PADDING).sum(1), 0)
-        score = np.empty((len(item), self.n_items), np.float32)
-        self.score(self.network.encoder.final_state(x, length), score)
-        return score
-
-    def inputs(self, item: Int32, combination: np.ndarray) -> Tensor:
-        """What the encoder reads, zeros where padded: float32[SERVING_BATCH, window, dim]."""
-        padded_item, padded_combination = self.padded(item.astype(np.int64), PADDING), self.padded(combination, 0)
-        present = padded_item >= 0
-        if self.table is None:
-            embedded = functional.embedding(torch.where(present, padded_item, self.n_items), self.embedding)
-            x = self.network.inputs(embedded.flatten(0, 1), padded_combination.flatten())
-            return x.view(*padded_item.shape, self.dim)
-        row = padded_item * self.n_combinations + padded_combination
-        return functional.embedding(torch.where(present, row, len(self.table) - 1), self.table)
-
-    def padded(self, rows: np.ndarray, filling: float) -> Tensor:
-        """A batch of `SERVING_BATCH` rows of which the first are those given."""
-        batch = np.full((SERVING_BATCH, *rows.shape[1:]), filling, rows.dtype)
-        batch[: len(rows)] = rows
-        return torch.from_numpy(batch).to(self.device)
-
-    def score(self, state: Tensor, out: Float32) -> None:
-        """Write the scores of as many states as `out` has rows."""
-        out[:] = torch.addmm(self.bias, state, self.output).cpu().numpy()[: len(out)]
-
-    def _input_table(self) -> Tensor:
-        """Inputs by row `item * n_combinations + combination`, and a last row of zeros for padding."""
-        combination = torch.arange(self.n_combinations, device=self.device).repeat(self.n_items)
-        table = self.network.inputs(self.embedding[:-1].repeat_interleave(self.n_combinations, 0), combination)
-        return torch.cat([table, torch.zeros(1, self.dim, device=self.device)])
 
 
 def _check_device(device: str) -> None:

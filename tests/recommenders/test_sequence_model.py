@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from recommenders import serving
 from recommenders.base import Feedback, Interactions, RecommenderError, State, UInt8
 from recommenders.gru4rec import GruEncoder
 from recommenders.linear_recurrent import LinearRecurrentConfig, LinearRecurrentEncoder
@@ -33,14 +36,9 @@ def fit(name: str, log: Interactions, **settings: object) -> SequenceRecommender
     return model
 
 
-_FITTED: dict[tuple[str, bool], SequenceRecommender] = {}
-
-
-def fitted(name: str, *, dislike_input: bool = True) -> SequenceRecommender:
-    key = (name, dislike_input)
-    if key not in _FITTED:
-        _FITTED[key] = fit(name, make_log(), dislike_input=dislike_input)
-    return _FITTED[key]
+@cache
+def fitted(name: str, *, dislike_input: bool = True, drop_disliked: bool = False) -> SequenceRecommender:
+    return fit(name, make_log(), dislike_input=dislike_input, drop_disliked=drop_disliked)
 
 
 def with_feedback(log: Interactions, feedback: UInt8) -> Interactions:
@@ -178,6 +176,49 @@ def test_serving_equals_training(encoder: Encoder, length: int, seed: int) -> No
         trained = encoder.states(torch.cat([x, padding + 3], 1), torch.tensor([length]))
     expected = trained[:, length - 1] if length else torch.zeros(1, 4)
     torch.testing.assert_close(served, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "linear_recurrent"])
+@pytest.mark.parametrize("settings", [{"dislike_input": True}, {"drop_disliked": True}], ids=["read", "dropped"])
+@given(seed=SEEDS)
+def test_advancing_equals_recomputing(name: str, settings: dict[str, bool], seed: int) -> None:
+    model, requests = fitted(name, **settings), make_requests(seed, n=3)
+    carried = model.initial_states(3)
+    for item, feedback in zip(requests.history_item.T, requests.history_feedback.T, strict=True):
+        before = carried.copy()
+        advanced = model.advance(carried, item, feedback)
+        np.testing.assert_array_equal(carried, before)
+        np.testing.assert_array_equal(advanced[item < 0], before[item < 0])
+        carried = advanced
+    np.testing.assert_allclose(model.scores_of_carried(carried), model.scores(requests), rtol=1e-4, atol=1e-5)
+    slates = model.recommend_carried(carried, requests, 5)
+    np.testing.assert_allclose(slates.score, ask(model, requests, 5).score, rtol=1e-4, atol=1e-5)
+
+
+@given(seed=SEEDS, n=st.integers(1, 300))
+def test_a_carried_row_does_not_depend_on_its_batch(seed: int, n: int) -> None:
+    model, requests = fitted("gru4rec"), make_requests(seed, n=n)
+    item, feedback = requests.history_item[:, -1], requests.history_feedback[:, -1]
+    once = model.advance(model.initial_states(n), item, feedback)
+    one = np.random.default_rng(seed).integers(n, size=1)
+    np.testing.assert_array_equal(model.advance(model.initial_states(1), item[one], feedback[one]), once[one])
+    alone = model.recommend_carried(once[one], requests.take(one), 5)
+    np.testing.assert_array_equal(alone.item, model.recommend_carried(once, requests, 5).item[one])
+
+
+def test_attention_has_no_state_to_carry() -> None:
+    with pytest.raises(RecommenderError, match="SasRecEncoder has no state to carry"):
+        fitted("sasrec").initial_states(1)
+
+
+@MODELS
+def test_inputs_from_the_table_and_on_the_fly_agree(name: str) -> None:
+    model, requests = fitted(name, dislike_input=True), make_requests(4)
+    with patch.object(serving, "INPUT_TABLE_BYTES", 0):
+        slim = build(name, SMALL | {"dislike_input": True})
+        slim.load_state_dict(model.state_dict(), make_items())
+        assert isinstance(slim, SequenceRecommender)
+        np.testing.assert_allclose(slim.scores(requests), model.scores(requests), rtol=1e-4, atol=1e-5)
 
 
 def test_the_linear_recurrence_equals_its_definition() -> None:
