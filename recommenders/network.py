@@ -1,8 +1,8 @@
 """The parts that every sequence model is put together from: item table, feedback maps, and the encoder's interface.
 
 An encoder reads a history of vectors x = E W_0 + sum of E W_f over the kinds of feedback f that the user gave the item
-(W_0 is the identity for an encoder that projects its inputs itself), and returns a state s; the score of an item y is s . v_y + b_y. Embeddings are tied: the E that is read is the v that
-is scored.
+(W_0 is the identity for an encoder that projects its inputs itself), and returns a state s; the score of an item y is
+s . v_y + b_y. Embeddings are tied: the E that is read is the v that is scored.
 """
 
 from __future__ import annotations
