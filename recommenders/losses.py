@@ -110,7 +110,8 @@ def raised_negative(
     """Cross-entropy of a positive label in which a disliked item counts w times among the softmax's negatives.
 
     The disliked item has no loss of its own: it takes part in the loss of a neighbouring positive label, with its logit
-    raised by log w. That adds log(1 + (w - 1) p_k) to the cross-entropy.
+    raised by log w. That adds log(1 + (w - 1) p_k) to the cross-entropy, and log(1 + w p_k / (1 - p_k)) to one without
+    the disliked item: like the not-to-recommend loss at the neighbour's state, but its gradient stays below 1.
 
     Args:
         logit: float[n, c], of the positive label's row, -inf where a candidate does not count. In a sampled softmax

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from docs.plot_losses import FOLDER, charts
 from recommenders.losses import (
     cross_entropy,
     negative_label_weight,
@@ -215,6 +216,19 @@ def test_a_raised_negative_counts_as_many_times_as_its_weight(values: list[float
     torch.testing.assert_close(raised, cross_entropy(copied, label), rtol=1e-13, atol=1e-13)
 
 
+@given(values=LOGITS, weight=st.floats(0.1, 100))
+def test_a_raised_negative_adds_what_not_to_recommend_would_until_its_weight_saturates(
+    values: list[float], weight: float
+) -> None:
+    logit, label, disliked = as_row(values), torch.tensor([0]), torch.tensor([1])
+    absent = logit.scatter(1, disliked.unsqueeze(1), -math.inf)
+    added = raised_negative(logit, label, disliked, math.log(weight)) - cross_entropy(absent, label)
+    odds = (logit[:, 1] - absent.logsumexp(1)).exp()
+    torch.testing.assert_close(added, torch.log1p(weight * odds), rtol=1e-9, atol=1e-12)
+    plain = raised_negative(logit, label, disliked, 0.0) - cross_entropy(absent, label)
+    torch.testing.assert_close(plain, not_to_recommend(logit, disliked), rtol=1e-9, atol=1e-12)
+
+
 def test_rows_without_a_disliked_item_have_the_plain_cross_entropy_and_no_pair() -> None:
     logit = as_row([1.0, 2.0, 3.0])
     label, none = torch.tensor([1]), torch.tensor([-1])
@@ -404,6 +418,11 @@ def test_the_weight_for_a_share_gives_the_disliked_labels_that_share_of_the_grad
 def test_a_share_out_of_range_is_refused(arguments: tuple[float, float, float, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         weight_for_share(*arguments)
+
+
+def test_the_charts_in_the_documentation_are_current() -> None:
+    committed = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.svg")}
+    assert committed == charts(), "run: python docs/plot_losses.py"
 
 
 @contextmanager
