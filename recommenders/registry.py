@@ -57,6 +57,7 @@ BUILT_IN: Mapping[str, Entry] = {
         _built_in("gru4rec", "Gru4Rec", "Recurrent sequence model; dislikes as input, as label, or not at all."),
         _built_in("linear_recurrent", "LinearRecurrent", "Light sequence model that trains in seconds; same choices."),
         _built_in("sasrec", "SasRec", "Self-attentive sequence model; same choices."),
+        _built_in("lsgrec", "LsgRec", "Signed graph: positive and negative preferences in two spaces.", _NEIGHBOURS),
         _built_in("oracle", "Oracle", "Knows the latent utilities, which no platform can see: a bound or a stand-in."),
         _built_in("block_disliked", "BlockDisliked", "Any model; disliked creators or topics go last.", _HEURISTICS),
         _built_in(
@@ -64,7 +65,11 @@ BUILT_IN: Mapping[str, Entry] = {
         ),
         _built_in("forgetting_curve", "ForgettingCurve", "Any model; a fading penalty after dislikes.", _HEURISTICS),
         _built_in("drop_disliked", "DropDisliked", "Any model, which never hears of disliked items.", _HEURISTICS),
+        _built_in("pnfrec", "PnfRec", "Two attention encoders, over liked and over rejected items.", _NEIGHBOURS),
+        _built_in("contrastive_skips", "ContrastiveSkips", "Pushed away from what the session skipped.", _NEIGHBOURS),
+        _built_in("csrec", "CsRec", "Attention model trained on the soft labels of teachers.", _NEIGHBOURS),
         _built_in("pmors", "Pmors", "Pre-ranker: agrees with a ranker, forgets push-back slowly.", _NEIGHBOURS),
+        _built_in("relife", "Relife", "Re-ranker: reads clicks and non-clicks of whole past lists.", _NEIGHBOURS),
         _built_in("typed_negatives", "TypedNegatives", "Disliked items as negatives beside random ones.", _NEIGHBOURS),
         _built_in(
             "hard_negative_mixing",
