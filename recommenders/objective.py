@@ -198,33 +198,38 @@ class Objective:
 
     def loss(self, batch: Batch, rows: Tensor, positive: Tensor, negative: Negatives) -> Tensor:
         """The summed loss of a batch's labels: a scalar."""
-        kind, logq = self.config.negative_loss, self.config.logq_correction
-        log_q = negative.log_q if logq else None
-        at = batch.weight.nonzero().squeeze(1) if kind == "not_to_recommend" else positive
-        loss = sampled_softmax_loss(
-            *batch.scored(at), negative.item, batch.weight[at] < 0, batch.weight[at].abs(), log_q
-        ).sum()
+        kind = self.config.negative_loss
+        log_q = negative.log_q if self.config.logq_correction else None
+
+        def labelled(at: Tensor) -> Tensor:
+            weight = batch.weight[at]
+            return sampled_softmax_loss(*batch.scored(at), negative.item, weight < 0, weight.abs(), log_q).sum()
+
         if kind == "not_to_recommend":
-            return loss
+            return labelled(batch.weight.nonzero().squeeze(1))
         disliked = (batch.weight < 0).nonzero().squeeze(1)
-        weight = -batch.weight[disliked]
         if kind == "negative_label_weight":
             logit = sampled_logits(*batch.scored(disliked), negative.item, log_q=log_q)
-            return loss + negative_label_weight(logit, torch.zeros_like(disliked), weight).sum()
-        # What is left sets the disliked item against the positive label that is nearest in its row.
-        partner = self.data.partner[rows].flatten()[disliked]
-        paired = partner >= 0
-        disliked, weight = disliked[paired], weight[paired]
+            column = torch.zeros_like(disliked)
+            return labelled(positive) + negative_label_weight(logit, column, -batch.weight[disliked]).sum()
+        return labelled(positive) + self._coupled(batch, rows, disliked, negative.item, log_q)
+
+    def _coupled(self, batch: Batch, rows: Tensor, disliked: Tensor, negative: Tensor, log_q: Tensor | None) -> Tensor:
+        """The summed loss of disliked labels that are set against the nearest positive label of their row."""
+        column = self.data.partner[rows].flatten()[disliked]
+        disliked, column = disliked[column >= 0], column[column >= 0]
         window = self.data.item.shape[1]
-        partner = disliked // window * window + partner[paired]
-        item, column = batch.label[disliked], torch.zeros_like(disliked)
-        if kind == "pairwise":
+        partner = disliked // window * window + column
+        item, weight, first = batch.label[disliked], -batch.weight[disliked], torch.zeros_like(disliked)
+        if self.config.negative_loss == "pairwise":
             logit = torch.stack([batch.score(disliked, batch.label[partner]), batch.score(disliked, item)], 1)
-            return loss + pairwise(logit, column, column + 1, weight).sum()
-        plain = sampled_logits(*batch.scored(partner), negative.item, log_q=log_q)
-        logit = add_candidate(plain, *batch.scored(partner), negative.item, item)
-        raised = raised_negative(logit, column, torch.full_like(column, logit.shape[1] - 1), weight.log())
-        return loss + (raised - cross_entropy(plain, column)).sum()
+            return pairwise(logit, first, first + 1, weight).sum()
+        # The partner's own cross-entropy is counted already: what is added is the rise of it.
+        plain = sampled_logits(*batch.scored(partner), negative, log_q=log_q)
+        logit = add_candidate(plain, *batch.scored(partner), negative, item)
+        last = torch.full_like(first, logit.shape[1] - 1)
+        reward = batch.weight[partner]
+        return (raised_negative(logit, first, last, weight.log(), reward) - cross_entropy(plain, first, reward)).sum()
 
     def mean(self, batch_size: int) -> float:
         """The loss over all windows in order, each batch weighing as much as its positive labels."""

@@ -88,6 +88,8 @@ class SequenceRecommender:
         last_tick = log.tick[-1] if len(log) else 0
         released = torch.from_numpy(np.flatnonzero(items.release_tick <= last_tick))
         windows = training_windows(without(log, self._dropped()), config.window)
+        if len(released) < 2:
+            windows = windows.take(slice(0, 0))  # A softmax needs another item beside the label.
         held_out = np.zeros(len(windows), np.bool_)
         if config.patience:
             order = torch.randperm(len(windows), generator=generator).numpy()
