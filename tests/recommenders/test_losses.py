@@ -394,8 +394,12 @@ def test_the_kernel_refuses_what_it_cannot_do() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_the_weight_for_a_share_gives_the_disliked_labels_that_share_of_the_gradient(share: float) -> None:
-    n_positive, n_negative, m = 30, 4, 16
+@pytest.mark.parametrize("m", [2, 16, 300])
+@pytest.mark.parametrize("n_negative", [1, 12])
+def test_the_weight_for_a_share_gives_the_disliked_labels_that_share_of_the_gradient(
+    share: float, m: int, n_negative: int
+) -> None:
+    n_positive = 30
     weight = weight_for_share(share, n_positive, n_negative, m)
     logit = torch.zeros(n_positive + n_negative, 1 + m, dtype=torch.float64, requires_grad=True)
     first = torch.zeros(n_positive + n_negative, dtype=torch.int64)
