@@ -25,11 +25,11 @@ from recommenders.heuristics.negatives import NegativeKind, is_negative
 from recommenders.heuristics.wrapped import (
     ModelConfig,
     build_scorer,
-    hide_newest,
     nested,
     newest,
     unnested,
     viewed_window,
+    without_newest,
 )
 from recommenders.topk import top_k
 
@@ -75,8 +75,7 @@ class DropDisliked:
         Raises:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
-        score = self.scores(requests)
-        hide_newest(score, requests, self.viewed_window)
+        score = without_newest(self.scores(requests), requests, self.viewed_window)
         return top_k(score, requests.eligible, k)
 
     def scores(self, requests: Requests) -> Float32:

@@ -102,9 +102,14 @@ def viewed_window(model: Scorer) -> int:
     return model.traits.history_length if filters else 0
 
 
-def hide_newest(score: Float32, requests: Requests, window: int) -> None:
-    """Put the items of the newest `window` interactions behind all others, in place: float32[n, n_items]."""
-    hide_viewed(score, newest(requests, window).history_item)
+def without_newest(score: Float32, requests: Requests, window: int) -> Float32:
+    """Scores with the items of the newest `window` interactions behind all others: float32[n, n_items].
+
+    A new array: the scores given may be the wrapped model's own.
+    """
+    hidden = score.copy()
+    hide_viewed(hidden, newest(requests, window).history_item)
+    return hidden
 
 
 def nested(state: State) -> dict[str, npt.NDArray[np.generic]]:

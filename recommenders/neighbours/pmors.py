@@ -51,11 +51,11 @@ from recommenders.heuristics.ranking import put_behind, spread
 from recommenders.heuristics.wrapped import (
     ModelConfig,
     build_scorer,
-    hide_newest,
     nested,
     newest,
     unnested,
     viewed_window,
+    without_newest,
 )
 from recommenders.neighbours.logged_requests import logged_requests
 from recommenders.network import ItemTable
@@ -214,8 +214,7 @@ class Pmors:
         Raises:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
-        score = self.scores(requests)
-        hide_newest(score, requests, self.viewed_window)
+        score = without_newest(self.scores(requests), requests, self.viewed_window)
         return top_k(score, requests.eligible, k)
 
     def scores(self, requests: Requests) -> Float32:
@@ -374,8 +373,7 @@ def pareto_weight(first: Sequence[Tensor], second: Sequence[Tensor], least: floa
 
 def _best(score: Float32, requests: Requests, count: int, window: int) -> Bool:
     """Where each row's best `count` eligible items are, viewed ones last: bool[n, n_items]."""
-    shown = score.copy()
-    hide_newest(shown, requests, window)
+    shown = without_newest(score, requests, window)
     best = top_k(shown, requests.eligible, min(count, int(requests.eligible.sum())))
     found = np.zeros(score.shape, np.bool_)
     np.put_along_axis(found, best.item.astype(np.intp), True, 1)

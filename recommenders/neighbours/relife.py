@@ -50,11 +50,11 @@ from recommenders.heuristics.ranking import put_behind, spread
 from recommenders.heuristics.wrapped import (
     ModelConfig,
     build_scorer,
-    hide_newest,
     nested,
     newest,
     unnested,
     viewed_window,
+    without_newest,
 )
 from recommenders.neighbours.logged_requests import logged_requests
 from recommenders.neighbours.past_lists import list_numbers, lists_of_histories
@@ -155,8 +155,7 @@ class Relife:
         Raises:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
-        score = self.scores(requests)
-        hide_newest(score, requests, self.viewed_window)
+        score = without_newest(self.scores(requests), requests, self.viewed_window)
         return top_k(score, requests.eligible, k)
 
     def scores(self, requests: Requests) -> Float32:
@@ -172,8 +171,7 @@ class Relife:
         """
         network, embedding = self._fitted()
         base = self.model.scores(newest(requests, self.model.traits.history_length))
-        shown = base.copy()
-        hide_newest(shown, requests, self.viewed_window)
+        shown = without_newest(base, requests, self.viewed_window)
         count = min(self.config.candidates, int(requests.eligible.sum()))
         candidate = np.sort(top_k(shown, requests.eligible, count).item, axis=1)
         lists = self._lists(requests, candidate, standardised(base, requests.eligible))

@@ -367,6 +367,18 @@ def test_without_push_back_a_wrapper_answers_as_the_model(name: str, seed: int) 
 
 
 @pytest.mark.parametrize("name", HEURISTICS)
+def test_a_model_that_hands_out_its_own_scores_keeps_them(name: str) -> None:
+    wrapped = wrap(name, {"filter_viewed": True})
+    for seed in range(5):
+        requests = aged_requests(seed)
+        own = table_scores(requests)
+        before = own.copy()
+        wrapped.model.scores = lambda _, own=own: own
+        ask(wrapped, requests, 5)
+        np.testing.assert_array_equal(own, before)
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
 def test_a_wrapper_wraps_a_wrapper(name: str) -> None:
     inner = {"recommender": TABLE, "config": {"width": 3, "filter_viewed": True}}
     outer = build(name, {"model": {"recommender": "block_disliked", "config": {"model": inner, "interactions": 7}}})
