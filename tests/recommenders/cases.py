@@ -69,6 +69,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     },
     "typed_negatives": SMALL,
     "hard_negative_mixing": SMALL | {"hardest_of": 2},
+    "latent_intent": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
 }
 """Every recommender, some with several settings; the first word is the name."""
 
