@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from recommenders import serving
-from recommenders.base import Feedback, Interactions, RecommenderError, State, UInt8
+from recommenders.base import Feedback, Float32, Interactions, RecommenderError, State, UInt8
 from recommenders.gru4rec import GruEncoder
 from recommenders.linear_recurrent import LinearRecurrentConfig, LinearRecurrentEncoder
 from recommenders.network import Encoder
@@ -22,6 +22,7 @@ from recommenders.registry import build
 from recommenders.sasrec import SasRecConfig, SasRecEncoder
 from recommenders.sequence_config import SequenceConfig
 from recommenders.sequence_model import SequenceRecommender
+from recommenders.sequences import compacted
 from tests.recommenders.cases import SMALL, ask, assert_same, make_items, make_log, make_requests
 
 MODELS = pytest.mark.parametrize("name", ["gru4rec", "linear_recurrent", "sasrec"])
@@ -150,6 +151,90 @@ def test_items_not_yet_released_are_no_negatives(name: str) -> None:
     a, b = (one.state_dict()["embedding.topic_vector"] for one in (model, other))
     np.testing.assert_array_equal(a[4], b[4])
     assert (a[:4] != b[:4]).any()
+
+
+@MODELS
+def test_dropped_dislikes_leave_no_trace(name: str) -> None:
+    log = make_log()
+    model = fit(name, log, drop_disliked=True)
+    without = log.take((log.feedback & DISLIKE) == 0)
+    assert equal(model.state_dict(), {**fit(name, without).state_dict(), **seen(log)})
+    requests = make_requests(5, n=20)
+    item, feedback = compacted(requests.history_item, requests.history_feedback, Feedback.DISLIKE)
+    never = replace(requests, history_item=item, history_feedback=feedback)
+    np.testing.assert_array_equal(model.scores(requests), model.scores(never))
+
+
+def seen(log: Interactions) -> dict[str, Float32]:
+    marked = (np.bincount(log.item, minlength=40) > 0).astype(np.float32)[:, None]
+    return {"embedding.seen": marked, "bias.seen": marked}
+
+
+@MODELS
+@pytest.mark.parametrize("flag", ["dislike", "dismiss", "skip"])
+def test_each_kind_of_feedback_can_be_a_negative_label(name: str, flag: str) -> None:
+    log = make_log()
+    kind = np.uint8(Feedback[flag.upper()])
+    model = fit(name, log, dwell_input=False, negative_weight={flag: 2.0})
+    other = fit(name, with_feedback(log, log.feedback & ~kind), dwell_input=False, negative_weight={flag: 2.0})
+    assert not equal(model.state_dict(), other.state_dict())
+
+
+@MODELS
+@pytest.mark.parametrize("part", ["id", "creator", "topic"])
+def test_any_part_of_an_items_vector_may_stand_alone(name: str, part: str) -> None:
+    model, items = fit(name, make_log(), item_parts=[part]), make_items()
+    score = model.scores(make_requests(6, n=8))
+    group = {"id": np.arange(40), "creator": items.creator, "topic": items.topic}[part]
+    for row in score:
+        assert len(np.unique(row)) == group.max() + 1
+        np.testing.assert_array_equal(row, row[np.unique(group, return_index=True)[1]][group])
+
+
+@MODELS
+def test_a_warm_start_goes_on_where_training_stopped(name: str) -> None:
+    once = fit(name, make_log(), warm_start=True)
+    first = once.state_dict()
+    first = {key: value.copy() for key, value in first.items()}
+    loaded = build(name, SMALL | {"warm_start": True})
+    loaded.load_state_dict(first, make_items())
+    for model in (once, loaded):
+        model.fit(make_log(1), make_items(), seed=6)
+    assert equal(once.state_dict(), loaded.state_dict())
+    fresh = fit(name, make_log(1), warm_start=True)
+    assert not equal(once.state_dict(), fresh.state_dict())
+    distance = [
+        sum(float(np.square(a[key] - first[key]).sum()) for key in first)
+        for a in (once.state_dict(), fresh.state_dict())
+    ]
+    assert distance[0] < distance[1]
+
+
+@MODELS
+def test_patience_keeps_the_best_epoch_on_held_out_windows(name: str) -> None:
+    ticks: list[tuple[int, int]] = []
+    model = build(name, SMALL | {"patience": 1, "epochs": 60, "learning_rate": 0.3, "validation_share": 0.3})
+    model.fit(make_log(), make_items(), seed=5, progress=lambda done, total: ticks.append((done, total)))
+    steps = [done for done, _ in ticks]
+    # At this rate the held-out loss soon rises: training ends early, and progress jumps to the end.
+    assert steps[-1] == ticks[-1][1]
+    assert len(steps) < ticks[-1][1]
+
+
+def test_one_item_alone_can_be_fitted_and_shown() -> None:
+    log = make_log(n_items=1)
+    for name in ("gru4rec", "linear_recurrent", "sasrec"):
+        model = build(name, SMALL | {"negative_weight": {"dislike": 2.0}})
+        model.fit(log, make_items(1, 1, 1), seed=1)
+        requests = make_requests(1, n_items=1)
+        assert ask(model, requests, 1).item.tolist() == [[0]] * 5
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(RecommenderError, match="device: got 'cuda', expected one that is there"):
+        build("gru4rec", {"device": "cuda"})
 
 
 def test_a_lone_negative_is_refused() -> None:

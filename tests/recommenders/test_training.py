@@ -65,6 +65,35 @@ def test_adamw_equals_torch() -> None:
     torch.testing.assert_close(ours.slope, theirs.slope, rtol=1e-5, atol=1e-6)
 
 
+def test_patience_stops_and_puts_the_best_epoch_back() -> None:
+    losses = [3.0, 1.0, 1.0, 2.0, 0.5]
+    model, after_epoch, steps = Line(), [], []
+
+    def held_out() -> float:
+        assert not model.training
+        after_epoch.append(model.slope.detach().clone())
+        return losses[len(after_epoch) - 1]
+
+    train(
+        model,
+        lambda rows: model.slope.sum(),
+        4,
+        epochs=5,
+        batch_size=2,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        generator=seeded(1),
+        progress=lambda done, total: steps.append(done),
+        held_out_loss=held_out,
+        patience=2,
+    )
+    # The fourth epoch is the second without a loss below 1; the fifth, which would have been better, never comes.
+    assert len(after_epoch) == 4
+    assert torch.equal(model.slope, after_epoch[1])
+    assert steps == [*range(1, 9), 10]
+    assert not model.training
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_an_error(bad: float) -> None:
     model = Line()
