@@ -77,7 +77,9 @@ BUILT_IN: Mapping[str, Entry] = {
             "Random, disliked and skipped items as negatives.",
             _NEIGHBOURS,
         ),
-        _built_in("latent_intent", "LatentIntent", "Attention model told an intent inferred from behaviour.", _NEIGHBOURS),
+        _built_in(
+            "latent_intent", "LatentIntent", "Attention model told an intent inferred from behaviour.", _NEIGHBOURS
+        ),
     )
 }
 
