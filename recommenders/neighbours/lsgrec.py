@@ -23,7 +23,9 @@ from these are the propagation, the mean over layers, the four losses with their
 
 - Users are read from their history, since requests come from users that the graph has never seen: layer 0 of all users
   is one vector instead of one each. Their further layers are sums over the items of their edges, so a user of the graph
-  whose whole history is in the window is served with the embedding that was trained.
+  whose whole history is in the window is served with their embedding in the graph.
+- An edge is trained on with what it adds itself taken off its user's embedding, else a user who is nothing but a
+  history is fitted best by items that recognise themselves, which says nothing of other items.
 - A high score in the negative space means dislike; in the authors' code it is mirrored, low for items with an edge.
 - Ranking by s - g t, with g a setting; the authors rank by s, their filters by t being switched off.
 - `disliked_goes`: "below" puts a disliked item under those without an edge, in the positive space, and a liked one in
@@ -247,8 +249,10 @@ class Adjacency(NamedTuple):
     """float32[users, n_items]."""
     to_item: sparse.csr_array
     """float32[n_items, users]."""
+    per_user: Float32
+    """1 / sqrt(edges of the user): float32[users]; 0 for a user without edges."""
     per_item: Float32
-    """1 / sqrt(edges of the item): float32[n_items]; 0 for an item without edges."""
+    """The same of the items: float32[n_items]."""
 
     @staticmethod
     def of(user: npt.NDArray[np.intp], item: npt.NDArray[np.int32], n_users: int, n_items: int) -> Adjacency:
@@ -256,7 +260,7 @@ class Adjacency(NamedTuple):
         by_user, by_item = _inverse_root(user, n_users), _inverse_root(item, n_items)
         value = (by_user[user] * by_item[item]).astype(np.float32)
         to_user = sparse.coo_array((value, (user, item)), shape=(n_users, n_items)).tocsr()
-        return Adjacency(to_user, sparse.csr_array(to_user.T), by_item.astype(np.float32))
+        return Adjacency(to_user, sparse.csr_array(to_user.T), by_user.astype(np.float32), by_item.astype(np.float32))
 
 
 class SignedGraph(NamedTuple):
@@ -318,20 +322,31 @@ class Network(nn.Module):
             step(negative, disliked if layer == 0 else liked, of=positive if layer == 0 else negative)
         return positive, negative
 
-    def tables(self) -> Tables:
-        """What serving needs, without the graph."""
-        positive, negative = self()
+    def contributions(self, positive: Layers, negative: Layers) -> tuple[Tensor, Tensor, Tensor]:
+        """What an edge with an item adds to a user's embedding, but for the root of the number of the user's edges.
+
+        Returns:
+            Of a liked item in the positive space, in the negative space, and of a disliked item in the negative space:
+            float32[n_items, dim] each.
+        """
         share = 1 / (1 + self.n_layers)
         liked = torch.from_numpy(share * self.graph.liked.per_item).unsqueeze(1)
         disliked = torch.from_numpy(share * self.graph.disliked.per_item).unsqueeze(1)
         # A user's layer l + 1 sums the items' layer l; the first one of the negative space, that of the positive space.
+        propagated = total([torch.zeros_like(self.item_negative), *negative.item[1:-1]])
+        return liked * total(positive.item[:-1]), liked * propagated, disliked * positive.item[0]
+
+    def tables(self) -> Tables:
+        """What serving needs, without the graph."""
+        positive, negative = self()
+        liked_positive, liked_negative, disliked_negative = self.contributions(positive, negative)
         return Tables(
-            user=(share * self.user).numpy(),
-            liked_positive=(liked * total(positive.item[:-1])).numpy(),
-            liked_negative=(liked * total([torch.zeros_like(self.item_negative), *negative.item[1:-1]])).numpy(),
-            disliked_negative=(disliked * positive.item[0]).numpy(),
-            item_positive=(share * total(positive.item)).numpy(),
-            item_negative=(share * total(negative.item)).numpy(),
+            user=(self.user / (1 + self.n_layers)).numpy(),
+            liked_positive=liked_positive.numpy(),
+            liked_negative=liked_negative.numpy(),
+            disliked_negative=disliked_negative.numpy(),
+            item_positive=torch.stack(positive.item).mean(0).numpy(),
+            item_negative=torch.stack(negative.item).mean(0).numpy(),
         )
 
 
@@ -378,6 +393,9 @@ class Objective:
         self.user = torch.from_numpy(graph.user.astype(np.int64))
         self.item = torch.from_numpy(graph.item.astype(np.int64))
         self.sign = torch.from_numpy(graph.sign)
+        # For each edge 1 / sqrt(edges of the user), if it is of the sign: float32[e, 1].
+        self.liked = torch.from_numpy((graph.sign > 0) * graph.liked.per_user[graph.user]).unsqueeze(1)
+        self.disliked = torch.from_numpy((graph.sign < 0) * graph.disliked.per_user[graph.user]).unsqueeze(1)
         self.n_items = graph.liked.to_user.shape[1]
         self.n_users = network.n_users
         degree = np.bincount(graph.item, minlength=self.n_items)
@@ -395,11 +413,12 @@ class Objective:
         user, item, sign = self.user[batch], self.item[batch], self.sign[batch]
         other = torch.multinomial(self.popularity, self.n_negatives, generator=self.generator)
         counts = ~self.has_edge(user, other)
+        layers = self.network()
         spaces = []
         loss = torch.zeros(())
-        for layers, ours in zip(self.network(), (sign > 0, sign < 0), strict=True):
-            users, items = torch.stack(layers.user).mean(0), torch.stack(layers.item).mean(0)
-            of_user, of_item = users.index_select(0, user), items.index_select(0, item)
+        for space, own, ours in zip(layers, self.own_edge(layers, batch), (sign > 0, sign < 0), strict=True):
+            users, items = torch.stack(space.user).mean(0), torch.stack(space.item).mean(0)
+            of_user, of_item = users.index_select(0, user) - own, items.index_select(0, item)
             spaces.append((of_user, of_item))
             score, other_score = (of_user * of_item).sum(1), of_user @ items.index_select(0, other).T
             loss = loss + sign_aware_bpr(score, other_score, counts, ours, below=config.disliked_goes == "below")
@@ -412,6 +431,15 @@ class Objective:
             loss
             + config.rating_weight * functional.mse_loss(rating, sign)
             + config.orthogonality_weight * orthogonality.mean()
+        )
+
+    def own_edge(self, layers: tuple[Layers, Layers], batch: Tensor) -> tuple[Tensor, Tensor]:
+        """What each edge has added to its user's embedding in both spaces: float32[b, dim] each."""
+        liked_positive, liked_negative, disliked_negative = self.network.contributions(*layers)
+        item, liked, disliked = self.item[batch], self.liked[batch], self.disliked[batch]
+        return (
+            liked * liked_positive.index_select(0, item),
+            liked * liked_negative.index_select(0, item) + disliked * disliked_negative.index_select(0, item),
         )
 
     def has_edge(self, user: Tensor, item: Tensor) -> Tensor:

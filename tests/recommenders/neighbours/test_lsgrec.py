@@ -104,6 +104,20 @@ def test_a_user_of_the_graph_is_served_with_the_embedding_that_was_trained(layer
     np.testing.assert_allclose(weighted.scores(requests), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_an_edge_is_trained_on_without_itself() -> None:
+    log = make_log(n_rows=300)
+    graph = SignedGraph.of(log, N_ITEMS)
+    network = Network(graph, SMALL, torch.Generator().manual_seed(1))
+    objective = Objective(network, graph, SMALL, torch.Generator().manual_seed(1))
+    layers = network()
+    batch = torch.arange(len(graph.user))
+    own = objective.own_edge(layers, batch)
+    # All that a user's edges add is all that the user is, but for what users share.
+    for space, added, shared in zip(layers, own, network.user / 3, strict=True):
+        summed = torch.zeros(network.n_users, 8).index_add(0, torch.from_numpy(graph.user), added)
+        torch.testing.assert_close(summed + shared, torch.stack(space.user).mean(0), rtol=1e-4, atol=1e-6)
+
+
 def test_gradients_of_the_propagation_equal_torch() -> None:
     generator = torch.Generator().manual_seed(1)
     dense = torch.randn(5, 7, generator=generator) * (torch.rand(5, 7, generator=generator) < 0.4)
