@@ -91,8 +91,10 @@ class DownRankSimilar(Heuristic):
     def _add_closeness(self, amount: Float32, request: IntP, item: Int32, items: ItemFeatures) -> None:
         """Raise amounts to the closeness of each request's nearest push-back; requests and items in pairs, sorted."""
         pushed, place = np.unique(item, return_inverse=True)
-        alike = similarity(self._vector, (items.creator, items.topic), self.config.weights(), pushed)
-        closeness = np.maximum(0, 1 - (1 - alike) / self.config.radius).astype(np.float32)
+        closeness = similarity(self._vector, (items.creator, items.topic), self.config.weights(), pushed)
+        closeness -= np.float32(1 - self.config.radius)
+        closeness /= np.float32(self.config.radius)
+        np.maximum(closeness, 0, out=closeness)
         # One pass for all requests' first push-back, one for their second, and so on: there are few.
         start, length = runs(request.astype(np.int32))
         for nth in range(int(length.max(initial=0))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recommenders.base import Float64, Int32, Interactions
+from recommenders.base import Float32, Float64, Int32, Interactions
 from recommenders.sequences import is_positive
 
 _GRID = 2.0**20
@@ -61,7 +61,7 @@ def _top_directions(matrix: sparse.csr_array, dim: int, rng: np.random.Generator
     return directions
 
 
-def similarity(vector: Float64, groups: tuple[Int32, ...], weights: tuple[float, ...], item: Int32) -> Float64:
+def similarity(vector: Float64, groups: tuple[Int32, ...], weights: tuple[float, ...], item: Int32) -> Float32:
     """Weighted mean of the cosine of co-consumption and of belonging to the same groups.
 
     Args:
@@ -71,9 +71,11 @@ def similarity(vector: Float64, groups: tuple[Int32, ...], weights: tuple[float,
         item: int32[m].
 
     Returns:
-        float64[m, n_items], in [-1, 1] up to the rounding of the vectors; each row depends on its item alone.
+        float32[m, n_items], in [-1, 1] up to rounding; each row depends on its item alone.
     """
-    total = weights[0] * (vector[item] @ vector.T)
+    whole = sum(weights)
+    total: Float32 = (vector[item] @ vector.T).astype(np.float32)
+    total *= np.float32(weights[0] / whole)
     for group, weight in zip(groups, weights[1:], strict=True):
-        total += weight * (group[item][:, None] == group)
-    return total / sum(weights)
+        np.add(total, np.float32(weight / whole), out=total, where=group[item][:, None] == group)
+    return total

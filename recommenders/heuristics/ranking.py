@@ -19,7 +19,7 @@ def spread(score: Float32, eligible: Bool) -> Float64:
     Returns:
         float64[n], > 0; each from its own row alone.
     """
-    candidate = np.ascontiguousarray(score[:, eligible], dtype=np.float64)
+    candidate = np.ascontiguousarray(score if eligible.all() else score[:, eligible], dtype=np.float64)
     deviation = candidate.std(axis=1)
     # Equal scores may leave a rounding error of their mean, which is no spread.
     return np.where(candidate.max(axis=1) > candidate.min(axis=1), deviation, 1.0)
