@@ -76,7 +76,7 @@ class LsgRecConfig(Config):
     """How many times vectors are propagated; dislikes of users of like taste are reached by 3."""
     window: Annotated[int, Field(ge=1, le=1000)] = 50
     """How many past interactions are read at serving; training reads the whole log."""
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Passes over the edges of the graph."""
     batch_size: Annotated[int, Field(ge=1)] = 2048
     """Edges per training step, each of which propagates through the whole graph."""
@@ -93,7 +93,11 @@ class LsgRecConfig(Config):
     orthogonality_weight: Annotated[float, Field(ge=0)] = 0.025
     """Of the orthogonality loss, likewise."""
     disliked_goes: Literal["between", "below"] = "between"
-    """Where an item of the other sign belongs: between those of the sign and those without an edge, or below both."""
+    """Where an item of the other sign belongs: between those of the sign and those without an edge, or below both.
+
+    Between is what is published. Its factor of 2 pulls a disliked item up twice as hard as a liked one while scores are
+    near 0: it tells the signs apart only as scores grow. Where what users meet is no choice of theirs, take below.
+    """
     negative_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight g of the negative space's score in the ranking; 0 ranks by the positive space alone."""
     filter_viewed: bool = True
