@@ -49,7 +49,12 @@ def list_runs(results: Path) -> list[Record]:
         Records whose `state` is `complete`, `incomplete` or `unreadable`.
     """
     folders = sorted(f for f in results.glob("*/*") if f.is_dir() and not f.name.startswith("."))
-    return [_run(folder) for folder in folders]
+    return [_run(folder) for folder in folders if not _holds_backtests(folder)]
+
+
+def _holds_backtests(folder: Path) -> bool:
+    """Whether a folder is `backtest/<log>`, whose runs lie one level deeper and are no runs of a scenario."""
+    return folder.parent.name == "backtest" and not (folder / "manifest.json").exists()
 
 
 def list_all(results: Path) -> dict[str, Callable[[], list[Record]]]:
