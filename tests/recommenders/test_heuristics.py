@@ -30,10 +30,11 @@ from recommenders.base import (
     State,
     Traits,
 )
+from recommenders.heuristics.heuristic import HeuristicConfig
 from recommenders.heuristics.item_vectors import consumption_vectors, similarity
 from recommenders.heuristics.negatives import TICKS_PER_DAY
 from recommenders.heuristics.ranking import put_behind, spread
-from recommenders.registry import build
+from recommenders.registry import build, config_class
 from recommenders.topk import hide_viewed, top_k
 from tests.recommenders.cases import ask, assert_same, make_items, make_log, make_requests
 
@@ -403,8 +404,9 @@ def test_seed_progress_and_traits_pass_through(name: str) -> None:
     assert recommender.model.seed == 11  # type: ignore[attr-defined]
     assert calls == [(1, 1)]
     assert recommender.traits == Traits(history_length=60)
-    traits = build(name, {"model": {"recommender": "gru4rec", "config": {"window": 9}}, "interactions": 20}).traits
-    assert traits == Traits(history_length=20, batch_size=256)
+    inner = {"recommender": "gru4rec", "config": {"window": 9, "warm_start": True}}
+    traits = build(name, {"model": inner, "interactions": 20}).traits
+    assert traits == Traits(history_length=20, batch_size=256, warm_start=True)
 
 
 @given(seed=SEEDS, levels=st.sampled_from([2, 5, 10**6]))
@@ -478,3 +480,13 @@ def test_vectors_of_another_catalogue_are_refused() -> None:
     other: Recommender = build("down_rank_similar", {"model": {"recommender": TABLE}})
     with pytest.raises(RecommenderError, match="state: vector: got 40 rows, expected 41"):
         other.load_state_dict(state, make_items(41))
+
+
+def test_a_scenario_is_read_strictly_down_to_the_wrapped_settings() -> None:
+    text = '{"model": {"recommender": "popularity", "config": {"temperature": "3", "window": 4}}}'
+    with pytest.raises(ValidationError) as caught:
+        config_class("block_disliked").model_validate_json(text, strict=True)
+    assert [error["loc"] for error in caught.value.errors()] == [("model", "config", "temperature")]
+    valid = config_class("block_disliked").model_validate_json(text.replace('"3"', "3"), strict=True)
+    assert isinstance(valid, HeuristicConfig)
+    assert valid.model.config == {"temperature": 3, "window": 4}

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommenders.base import PADDING, Feedback, Float64, Interactions, Requests
+from recommenders.base import PADDING, Feedback, Float64, Interactions, RecommenderError, Requests
 from recommenders.heuristics.negatives import TICKS_PER_DAY
 from recommenders.neighbours.logged_requests import logged_requests
 from recommenders.neighbours.pmors import Pmors, pareto_weight
 from recommenders.registry import build
-from tests.recommenders.cases import ask, make_items, make_log, make_requests
+from tests.recommenders.cases import ask, assert_same, make_items, make_log, make_requests
 
 SEEDS = st.integers(0, 10_000)
 N_USERS, PER_USER, N_ITEMS, N_CREATORS, N_TOPICS, WIDTH = 300, 40, 120, 24, 6, 20
@@ -193,3 +193,13 @@ def test_logged_requests_are_what_the_user_did_before(seed: int, window: int, n_
     assert requests.history_item.dtype == np.int32
     assert requests.history_feedback.dtype == np.uint8
     assert requests.history_dwell_seconds.dtype == np.float32
+
+
+def test_a_state_of_another_catalogue_is_refused(model: Pmors) -> None:
+    state = model.state_dict()
+    fresh = build("pmors", model.config.model_dump())
+    with pytest.raises(RecommenderError, match="state: does not fit this configuration and catalogue"):
+        fresh.load_state_dict(state, make_items(N_ITEMS + 1, N_CREATORS, N_TOPICS))
+    fresh.load_state_dict(state, make_items(N_ITEMS, N_CREATORS, N_TOPICS))
+    requests = histories()
+    assert_same(ask(fresh, requests, 30), ask(model, requests, 30))

@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recommenders.base import PADDING, TICKS_PER_SECOND, Bool, Feedback, Interactions, ItemFeatures, Requests
+from recommenders.base import (
+    PADDING,
+    TICKS_PER_SECOND,
+    Bool,
+    Feedback,
+    Interactions,
+    ItemFeatures,
+    RecommenderError,
+    Requests,
+)
 from recommenders.neighbours.past_lists import list_numbers, lists_of_histories
 from recommenders.neighbours.relife import Relife, standardised
 from recommenders.neighbours.relife_network import Lists, Read, ReRanker, contrast, disentanglement
 from recommenders.registry import build
-from tests.recommenders.cases import ask, make_items, make_log, make_requests
+from tests.recommenders.cases import ask, assert_same, make_items, make_log, make_requests
 
 SEEDS = st.integers(0, 10_000)
 N_USERS, PER_USER, N_ITEMS, N_CREATORS, N_TOPICS, WIDTH = 400, 40, 120, 24, 6, 20
@@ -275,3 +284,13 @@ def test_scores_are_standardised_over_eligible_items() -> None:
     score = np.array([[1.0, 3.0, 100.0], [2.0, 2.0, 5.0]], np.float32)
     result = standardised(score, np.array([True, True, False]))
     np.testing.assert_allclose(result, [[-1, 1, 98], [0, 0, 3]])
+
+
+def test_a_state_of_another_catalogue_is_refused(model: Relife) -> None:
+    state = model.state_dict()
+    fresh = build("relife", model.config.model_dump())
+    with pytest.raises(RecommenderError, match="state: does not fit this configuration and catalogue"):
+        fresh.load_state_dict(state, make_items(N_ITEMS + 1, N_CREATORS, N_TOPICS))
+    fresh.load_state_dict(state, make_items(N_ITEMS, N_CREATORS, N_TOPICS))
+    requests = planted_requests()
+    assert_same(ask(fresh, requests, 30), ask(model, requests, 30))
