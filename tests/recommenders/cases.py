@@ -42,7 +42,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "gru4rec": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
     "sasrec": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
     "linear_recurrent": SMALL | {"dislike_input": True, "negative_weight": {"dislike": 4.0}},
-    "block_disliked": {"model": {"recommender": "item_knn", "config": {"window": 6}}, "interactions": 6},
+    "block_disliked": {"model": {"recommender": "popularity", "config": {"window": 6}}, "interactions": 6},
     "down_rank_similar": {"model": {"recommender": "popularity", "config": {"window": 6}}, "interactions": 6, "dim": 4},
     "forgetting_curve": {"model": {"recommender": "linear_recurrent", "config": SMALL}, "interactions": 6},
     "drop_disliked": {"model": {"recommender": "gru4rec", "config": SMALL}, "interactions": 6},
@@ -60,7 +60,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "epochs": 1,
     },
     "relife": {
-        "model": {"recommender": "item_knn", "config": {"window": 6}},
+        "model": {"recommender": "popularity", "config": {"window": 6}},
         "window": 6,
         "dim": 8,
         "candidates": 10,

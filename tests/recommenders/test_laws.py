@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommenders.base import PADDING, Recommender, RecommenderError, Requests, Slates
+from recommenders.base import PADDING, Int32, Recommender, RecommenderError, Requests, Scorer, Slates
 from recommenders.registry import build
 from tests.recommenders.cases import CASES, ask, assert_same, fitted, make_items, make_log, make_requests, name_of
 
+HISTORY = ("history_item", "history_feedback", "history_dwell_seconds", "history_tick")
 SEEDS = st.integers(0, 10_000)
 
 
@@ -112,6 +113,54 @@ def test_a_refit_with_one_seed_gives_the_same_state(case: str, recommender: Reco
     for name in ours:
         assert ours[name].dtype == theirs[name].dtype
         assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
+N_ITEMS = 41
+"""A number that no other axis of a state has."""
+
+CLOSED_FORM = ("popularity", "item_knn", "markov", "ease")
+"""Fitting them draws nothing, so that a fit on a relabelled log is the relabelled fit."""
+
+
+@pytest.fixture(scope="module")
+def relabelling(case: str) -> tuple[Recommender, Recommender, Int32]:
+    """A fitted scorer, the same under other item ids, and the new id of each item."""
+    if not isinstance(build(name_of(case), CASES[case]), Scorer) or name_of(case) == "oracle":
+        pytest.skip("draws slates, or scores nothing of its own")
+    new_id = np.random.default_rng(4).permutation(N_ITEMS).astype(np.int32)
+    old_id = np.argsort(new_id)
+    items, log = make_items(N_ITEMS), make_log(n_items=N_ITEMS)
+    others = replace(items, creator=items.creator[old_id], topic=items.topic[old_id])
+    model, relabelled = (build(name_of(case), CASES[case]) for _ in range(2))
+    model.fit(log, items, seed=3)
+    if name_of(case) in CLOSED_FORM:
+        relabelled.fit(replace(log, item=new_id[log.item]), others, seed=3)
+    else:
+        state = {name: value.copy() for name, value in model.state_dict().items()}
+        for name, value in state.items():
+            for axis in np.flatnonzero(np.array(value.shape) == N_ITEMS):
+                state[name] = state[name].take(old_id, axis=axis)
+        relabelled.load_state_dict(state, others)
+    return model, relabelled, new_id
+
+
+@given(seed=SEEDS)
+def test_relabelling_items_permutes_the_scores(relabelling: tuple[Recommender, Recommender, Int32], seed: int) -> None:
+    model, relabelled, new_id = relabelling
+    assert isinstance(model, Scorer)
+    assert isinstance(relabelled, Scorer)
+    requests = make_requests(seed, n=3, n_items=N_ITEMS)
+    item = np.where(requests.history_item < 0, PADDING, new_id[requests.history_item]).astype(np.int32)
+    found = relabelled.scores(replace(requests, history_item=item))[:, new_id]
+    np.testing.assert_allclose(found, model.scores(requests), rtol=1e-4, atol=1e-5)
+
+
+@given(seed=SEEDS)
+def test_nothing_before_the_declared_history_matters(recommender: Recommender, seed: int) -> None:
+    requests = make_requests(seed, width=recommender.traits.history_length)
+    older = make_requests(seed + 1, width=3)
+    longer = {name: np.hstack([getattr(older, name), getattr(requests, name)]) for name in HISTORY}
+    assert_same(ask(recommender, replace(requests, **longer), 7), ask(recommender, requests, 7))
 
 
 def test_an_empty_log_can_be_fitted(case: str) -> None:
