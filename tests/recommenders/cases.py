@@ -60,7 +60,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "epochs": 1,
     },
     "relife": {
-        "model": {"recommender": "popularity", "config": {"window": 6}},
+        "model": {"recommender": "linear_recurrent", "config": SMALL},
         "window": 6,
         "dim": 8,
         "candidates": 10,
