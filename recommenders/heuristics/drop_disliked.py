@@ -39,7 +39,7 @@ Number = TypeVar("Number", bound=np.generic)
 class DropDislikedConfig(Config):
     """Settings of dropping."""
 
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
     """The model that never hears of what is dropped."""
     feedback: Annotated[tuple[NegativeKind, ...], Field(min_length=1)] = ("dislike",)
     """Which interactions are dropped."""

@@ -36,7 +36,7 @@ from recommenders.topk import top_k
 class HeuristicConfig(Config):
     """Settings that all heuristics share."""
 
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
     """The model whose scores are changed."""
     feedback: Annotated[tuple[NegativeKind, ...], Field(min_length=1)] = ("dislike",)
     """What counts as push-back."""

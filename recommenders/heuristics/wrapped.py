@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from typing import Any, get_args
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ErrorType
 
 from recommenders.base import Config, Float32, RecommenderError, Requests, Scorer, State
-from recommenders.registry import build, config_class
+from recommenders.registry import build, config_class, resolve
 from recommenders.topk import hide_viewed
 
 STATE_PREFIX = "model."
@@ -24,16 +25,19 @@ class ModelConfig(Config):
 
     recommender: str = "linear_recurrent"
     """Its name, as an arm would give it."""
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     """Its settings, as an arm would give them."""
 
     @field_validator("recommender")
     @classmethod
-    def _is_known(cls, name: str) -> str:
+    def _is_a_scorer(cls, name: str) -> str:
         try:
             config_class(name)
         except RecommenderError as error:
             raise ValueError(str(error)) from error
+        module, _, class_name = resolve(name).target.partition(":")
+        if not hasattr(getattr(importlib.import_module(module), class_name), "scores"):
+            raise ValueError(f"expected a recommender with `scores`, which {name} has not")
         return name
 
     @field_validator("config")

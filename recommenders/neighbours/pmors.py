@@ -70,7 +70,7 @@ NETWORK_PREFIX = "network."
 class PmorsConfig(Config):
     """Settings of PMORS."""
 
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
     """The ranker."""
     candidates: Annotated[int, Field(ge=1)] = 50
     """How many items the pre-ranker hands to the ranker; the others follow in the pre-ranker's order."""

@@ -70,7 +70,7 @@ NETWORK_PREFIX = "network."
 class RelifeConfig(Config):
     """Settings of RELIFE."""
 
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
     """The base model, whose best items are re-ranked."""
     candidates: Annotated[int, Field(ge=2)] = 30
     """How many of its best items are re-ranked; the others follow in its order."""

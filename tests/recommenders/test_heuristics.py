@@ -91,6 +91,18 @@ class Table:
         self.n_items = int(state["n_items"][0])
 
 
+class DemandingConfig(TableConfig):
+    """Settings of `Demanding`."""
+
+    needed: int
+
+
+class Demanding(Table):
+    """A scorer that cannot do without a setting."""
+
+    config_class = DemandingConfig
+
+
 class Unscored:
     """A recommender that is no scorer."""
 
@@ -466,8 +478,16 @@ def test_errors_of_the_wrapped_settings_say_where() -> None:
 
 
 def test_a_model_without_scores_is_refused() -> None:
-    with pytest.raises(RecommenderError, match="expected a recommender with `scores`"):
-        build("block_disliked", {"model": {"recommender": f"{__name__}:Unscored"}})
+    for name in (f"{__name__}:Unscored", "random"):
+        with pytest.raises(ValidationError, match="expected a recommender with `scores`") as caught:
+            build("block_disliked", {"model": {"recommender": name}})
+        assert [error["loc"] for error in caught.value.errors()] == [("model", "recommender")]
+
+
+def test_required_settings_of_the_wrapped_model_may_not_be_left_out() -> None:
+    with pytest.raises(ValidationError, match="Field required") as caught:
+        build("block_disliked", {"model": {"recommender": f"{__name__}:Demanding"}})
+    assert [error["loc"] for error in caught.value.errors()] == [("model", "config", "needed")]
 
 
 def test_a_similarity_of_nothing_is_refused() -> None:
