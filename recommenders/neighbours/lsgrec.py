@@ -99,7 +99,10 @@ class LsgRecConfig(Config):
     near 0: it tells the signs apart only as scores grow. Where what users meet is no choice of theirs, take below.
     """
     negative_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight g of the negative space's score in the ranking; 0 ranks by the positive space alone."""
+    """Weight g of the negative space's score in the ranking; 0 ranks by the positive space alone.
+
+    Of use with `disliked_goes` below: with between, t is high for all that is popular, and s - t finds nothing.
+    """
     filter_viewed: bool = True
     """Whether items of the window are kept from being shown again."""
 
