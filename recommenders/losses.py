@@ -26,20 +26,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from recommenders.sampling import sample_uniform, sampled_logits
-
-__all__ = [
-    "cross_entropy",
-    "negative_label_weight",
-    "not_to_recommend",
-    "pairwise",
-    "raised_negative",
-    "sample_uniform",
-    "sampled_logits",
-    "sampled_softmax_loss",
-    "weight_for_share",
-]
-
 
 def cross_entropy(logit: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """Weighted softmax cross-entropy, -r log p_y.

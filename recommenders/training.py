@@ -119,9 +119,9 @@ class _AdamW:
     def step(self, gradients: tuple[Tensor, ...], learning_rate: float) -> None:
         """Move the parameters against their gradients."""
         for steps in self.steps:
-            steps += 1
+            steps.add_(1)
         torch._fused_adamw_(
-            self.parameters,
+            tuple(self.parameters),
             gradients,
             self.mean,
             self.square,
