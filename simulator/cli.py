@@ -365,7 +365,8 @@ def backtest(
     options = take_log_options(log)
     from rich.console import Console
 
-    from simulator.commands.backtest import Settings, parse_kinds, run_backtest, write_backtest
+    from simulator.commands.backtest import Settings, parse_kinds, run_backtest
+    from simulator.commands.backtest_files import write_backtest
     from simulator.commands.backtest_report import answer, print_backtest
     from simulator.commands.logs import log_name, open_log
     from simulator.commands.models import choose_models

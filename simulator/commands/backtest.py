@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import multiprocessing
 import os
-import platform
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -38,8 +34,6 @@ from recommenders.offline.metrics import Metric, metrics_at
 from recommenders.offline.splits import Split, split_by_time, split_last
 from simulator.allocator import keep_freed_memory
 from simulator.progress import StudyProgress, throttled
-
-_PACKAGES = ("pushback", "numpy", "scipy", "torch", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -158,65 +152,6 @@ def run_backtest(
     )
 
 
-def write_backtest(backtest: Backtest, out: Path) -> Path:
-    """Write `results.json`, `table.md` and `report.html` into `out/backtest/<name>/<run>/`: whole or not at all.
-
-    Returns:
-        The folder.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    from simulator.commands.backtest_report import as_html, as_markdown
-
-    parent = out / "backtest" / backtest.name
-    candidates = (parent / (backtest.run if n == 1 else f"{backtest.run}-{n}") for n in range(1, 1000))
-    folder = next(c for c in candidates if not c.exists())
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    part.mkdir(parents=True)
-    texts = {"results.json": as_json(backtest), "table.md": as_markdown(backtest), "report.html": as_html(backtest)}
-    for file, text in texts.items():
-        (part / file).write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
-    os.replace(part, folder)
-    return folder
-
-
-def as_json(backtest: Backtest) -> str:
-    """Everything, for programs; what could not be measured is null."""
-    log, settings = backtest.log, backtest.settings
-    record = {
-        "name": backtest.name,
-        "run": backtest.run,
-        "command": backtest.command,
-        "started_utc": backtest.started.isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "log": {"file": backtest.log_name, "sha256": log.sha256, "notices": list(log.notices)},
-        "settings": {
-            **asdict(settings),
-            "negative_kinds": _kind_names(settings.negative_kinds),
-        },
-        "split": asdict(backtest.sizes),
-        "metrics": [
-            {key: getattr(metric, key) for key in ("name", "label", "better", "side", "definition")}
-            for metric in backtest.metrics
-        ],
-        "models": [
-            {
-                "name": m.spec.name,
-                "recommender": m.spec.recommender,
-                "config": dict(m.spec.config),
-                "fit_seconds": [round(s, 3) for s in m.fit_seconds],
-                "evaluate_seconds": [round(s, 3) for s in m.evaluate_seconds],
-                "figures": {name: _without_nan(asdict(figure)) for name, figure in m.figures.items()},
-            }
-            for m in backtest.models
-        ],
-        "best": {metric: sorted(models) for metric, models in backtest.best.items()},
-    }
-    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
 def parse_kinds(text: str) -> Feedback:
     """Kinds of feedback separated by commas.
 
@@ -229,18 +164,6 @@ def parse_kinds(text: str) -> Feedback:
     for name in text.split(","):
         kinds |= parse_kind(name)
     return kinds
-
-
-def _kind_names(kinds: Feedback) -> list[str]:
-    return [str(kind.name).lower() for kind in Feedback if kind in kinds]
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _split(log: OfflineLog, settings: Settings) -> Split:
