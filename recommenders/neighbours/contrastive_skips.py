@@ -112,16 +112,16 @@ class SessionContrast(Objective):
         """The contrastive loss of each position that has something to pull and something to push: float32[q]."""
         shown, session, pulled = self.shown[rows], self.session[rows], self.pulled[rows]
         state = functional.normalize(batch.state, dim=1).view(*pulled.shape, -1)
-        vector = functional.normalize(batch.embedding[shown], dim=2)  # [b, window + 1, dim]
+        vector = functional.normalize(batch.embedding.index_select(0, shown.flatten()), dim=1).view(*shown.shape, -1)
         logit = state @ vector.transpose(1, 2) / self.settings.temperature  # [b, window, window + 1]
         pushed = self.rejected[rows].unsqueeze(1) & (session[:, :-1].unsqueeze(2) == session.unsqueeze(1))
         # An item that is skipped here and wanted there is not pushed away from itself.
         pushed &= shown.unsqueeze(1) != pulled.unsqueeze(2)
         at = (pulled != PADDING) & pushed.any(2)
         push = logit[at].masked_fill(~pushed[at], -torch.inf).logsumexp(1)
-        target = functional.normalize(batch.embedding[pulled[at]], dim=1)
+        target = functional.normalize(batch.embedding.index_select(0, pulled[at]), dim=1)
         pull = (state[at] * target).sum(1) / self.settings.temperature
-        return functional.softplus(push - pull)
+        return -functional.logsigmoid(pull - push)
 
 
 def sessions(windows: Windows, gap_minutes: float | None) -> Int64:

@@ -121,7 +121,8 @@ class OpposingSequences(Objective):
         state = network.states(embedding, data.item[rows], data.combination[rows], data.length[rows])
         loss = self._cross_entropy(self.sampler, state, embedding, bias, data, rows)
         if network.negative_encoder is not None:
-            x = network.inputs(embedding[opposing.item[rows].flatten()], opposing.combination[rows].flatten())
+            item = opposing.item[rows].flatten()
+            x = network.inputs(embedding.index_select(0, item), opposing.combination[rows].flatten())
             x = network.dropout(x.view(len(rows), -1, x.shape[1]))
             negative_state = network.negative_encoder.states(x, opposing.length[rows])
             no_bias = torch.zeros_like(bias)
@@ -149,13 +150,13 @@ class OpposingSequences(Objective):
         """L_c: a label of a window without negatives counts with 0, as in the authors' code."""
         label, is_label = self.data.label[rows], self.data.weight[rows] > 0
         rejected, count = self.negative.item[rows], self.negative.count[rows]
-        # [b, w, dim] @ [b, dim, m] + [b, 1, m]
-        logit = state @ embedding[rejected].transpose(1, 2) + bias[rejected].unsqueeze(1)
+        vector = embedding.index_select(0, rejected.flatten()).view(*rejected.shape, -1)
+        logit = state @ vector.transpose(1, 2) + bias[rejected].unsqueeze(1)  # [b, w, m]
         beyond = torch.arange(rejected.shape[1], device=rejected.device) >= count.unsqueeze(1)
         at = is_label & (count > 0).unsqueeze(1)
         rejected_logit = logit.masked_fill(beyond.unsqueeze(1), -torch.inf)[at].logsumexp(1)
-        label_logit = (state[at] * embedding[label[at]]).sum(1) + bias[label[at]]
-        return functional.softplus(rejected_logit - label_logit).sum() / is_label.sum().clamp(min=1)
+        label_logit = (state[at] * embedding.index_select(0, label[at])).sum(1) + bias[label[at]]
+        return -functional.logsigmoid(label_logit - rejected_logit).sum() / is_label.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
