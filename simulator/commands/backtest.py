@@ -34,6 +34,8 @@ from recommenders.offline.metrics import Metric, metrics_at
 from recommenders.offline.splits import Split, split_by_time, split_last
 from simulator.allocator import keep_freed_memory
 from simulator.progress import StudyProgress, throttled
+from simulator.report.formatting import wall
+from simulator.report.terminal import show
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def run_backtest(
         settings: how.
         name: of the folder of results.
         jobs: fits that run at the same time, each in a process of its own; never changes a result.
-        console: shows progress if it is a terminal.
+        console: shows progress if it is a terminal, else a line for each fit.
         command: the command line, for the record.
 
     Raises:
@@ -136,6 +138,9 @@ def run_backtest(
         for (spec, seed), fit in _fits(tasks, split, settings, jobs, tell):
             fits[spec.name, seed] = fit
             progress.finish(f"{spec.name} {seed}")
+            if not console.is_terminal:
+                times = f"fitted in {wall(fit.fit_seconds)}, measured in {wall(fit.evaluate_seconds)}"
+                show(console, f"{len(fits)}/{len(tasks)} {spec.name}, seed {seed}: {times}")
             progress.update("backtest", "fits", len(fits), len(tasks), 0)
     measured = tuple(_measured(spec, metrics, settings, fits) for spec in models)
     return Backtest(

@@ -250,7 +250,7 @@ def _chart(backtest: Backtest, k: int) -> ChartView:
         parts.append(f'<g class="changed"><circle class="m" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
         parts.append(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{i}</text><title>{title}</title></g>')
     parts.append(f'<text class="t" x="{left + width / 2:.0f}" y="{bottom + 36}">HR@{k} (liked)</text>')
-    parts.append(f'<text class="t" x="{left}" y="14">HR-minus@{k} (disliked)</text></svg>')
+    parts.append(f'<text x="4" y="14">HR-minus@{k} (disliked)</text></svg>')
     return ChartView(f"HR@{k} against HR-minus@{k}", Markup("".join(parts)), keys)
 
 

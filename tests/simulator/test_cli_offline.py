@@ -94,6 +94,11 @@ def test_a_log_without_dislikes_has_no_negative_metrics(log: str) -> None:
     assert figures["hr@10"]["value"] > 0
 
 
+def test_backtests_are_no_runs_of_a_scenario(log: str) -> None:
+    assert invoke("backtest", "--log", log, *LOG, "--model", "popularity").exit_code == 0
+    assert json.loads(invoke("list", "runs", "--json").stdout) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
