@@ -34,8 +34,8 @@ class ContrastiveSkipsConfig(SasRecConfig):
 
     contrasted: Annotated[tuple[Literal["skip", "dislike", "dismiss"], ...], Field(min_length=1)] = ("skip",)
     """The kinds of feedback whose items are pushed away from the states of their session."""
-    contrast_weight: Annotated[float, Field(ge=0)] = 1.0
-    """alpha: weight of the contrastive term."""
+    contrast_weight: Annotated[float, Field(ge=0)] = 0.3
+    """alpha: weight of the contrastive term; with 1 it lowers dislikes further and costs hits."""
     nll_weight: Annotated[float, Field(ge=0)] = 1.0
     """beta: weight of the core's loss."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
@@ -55,7 +55,7 @@ class ContrastiveSkips(SequenceRecommender):
     InfoNCE code they build on. As with them, all skipped items of the session count, also those that came later. Ours:
     the encoder reads the whole window, of which the session is the end, rather than the session alone; sessions are
     cut by pauses and by the ends of windows; the item pulled is one dwelt on long or liked, not any that was not
-    skipped; the average is over the core's positive labels; alpha and beta are set to 1 without a search.
+    skipped; the average is over the core's positive labels; alpha and beta.
     """
 
     config_class: ClassVar[type[Config]] = ContrastiveSkipsConfig
