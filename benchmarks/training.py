@@ -72,8 +72,8 @@ def main() -> None:
             print(speed_table(rates), flush=True)
             found[name] = {side: asdict(rate) for side, rate in rates.items()}
         if args.quality:
-            job = Job(
-                str(work / "log.npz"), str(work / "scores.npy"), args.quality_epochs, seed=0, threads=args.threads
+            job = replace(
+                job, scores=str(work / "scores.npy"), epochs=args.quality_epochs, learning_rate=args.learning_rate
             )
             split.log.save(Path(job.log))
             contenders = {side: python for side, python in sides.items() if side != BARE}
@@ -96,6 +96,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of every side (default 1)")
     parser.add_argument("--quality", action="store_true", help="HR@10 and NDCG@10 on MovieLens, too")
     parser.add_argument("--quality-epochs", type=at_least_two, default=40, help="of every side (default 40)")
+    parser.add_argument("--learning-rate", type=float, default=0.003, help="of every side's quality (default 0.003)")
     parser.add_argument("--seeds", type=int, default=5, help="of the quality (default 5)")
     parser.add_argument("--minutes", type=float, default=60, help="no new seed of a side after this (default 60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write what was found")
