@@ -1,9 +1,9 @@
 """RePlay's SASRec as a side of `benchmarks/training.py`; needs the environment that `make_env.sh replay` makes.
 
-The fastest of its ways that we found: its current (not the deprecated) model, sampled cross-entropy with negatives that
-the batch shares and with a table for masking accidental hits (`GroupedCESampled`, one group a batch). Batches are read
-from memory, as tensors that its own transforms take; its Parquet reader was no faster. Dropout is on attention weights,
-too. Adam with a constant rate, no logQ correction.
+Its current (not the deprecated) model, sampled cross-entropy with negatives that the batch shares and with a table for
+masking accidental hits (`GroupedCESampled`, one group a batch), chosen from its source as the way that does the least
+work; its other ways were not timed. Batches are tensors in memory, put through its own transforms, in place of its
+Parquet reader. Dropout is on attention weights, too. Adam with a constant rate, no logQ correction.
 """
 
 from __future__ import annotations
