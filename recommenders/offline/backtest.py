@@ -172,13 +172,18 @@ def sizes(split: Split, negative_kinds: Feedback) -> SplitSizes:
 
 
 def best_models(metrics: Sequence[Metric], figures: Mapping[str, Mapping[str, Figure]]) -> dict[str, frozenset[str]]:
-    """Metric -> the models with the best value of it; none where no model has a value, or all have the same."""
+    """Metric -> the models with the best value of it.
+
+    None where no model has a value, where all have the same, or where models cannot be compared in it.
+    """
     best: dict[str, frozenset[str]] = {}
     for metric in metrics:
         values = {model: f[metric.name].value for model, f in figures.items() if math.isfinite(f[metric.name].value)}
         distinct = set(values.values())
         top = (max if metric.better == "higher" else min)(distinct, default=math.nan)
-        best[metric.name] = frozenset(m for m, v in values.items() if v == top and len(distinct) > 1)
+        best[metric.name] = frozenset(
+            m for m, v in values.items() if v == top and len(distinct) > 1 and metric.comparable
+        )
     return best
 
 

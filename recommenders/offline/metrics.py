@@ -30,6 +30,7 @@ class Metric:
         side: whether it looks at what users liked, at what they disliked, or at the catalogue.
         definition: in words.
         compute: the figure from the means over users of its components; NaN where one is missing.
+        comparable: whether one model can be called best in it; not where the scale of the scores decides.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Metric:
     side: Literal["positive", "negative", "catalogue"]
     definition: str
     compute: Callable[[Means], float]
+    comparable: bool = True
 
 
 def metrics_at(ks: Sequence[int]) -> list[Metric]:
@@ -90,17 +92,20 @@ def metrics_at(ks: Sequence[int]) -> list[Metric]:
             "Geometric mean of p times the size of the catalogue at liked items, where p is the softmax of all scores: "
             "1 is what a uniform guess gives.",
             lambda means: math.exp(means["log_lift_positive"]),
+            comparable=False,
         ),
         Metric(
             "lift_negative", "p lift, disliked", "lower", "negative",
             "The same at items that the user went on to dislike; under 1, less likely than a uniform guess.",
             lambda means: math.exp(means["log_lift_negative"]),
+            comparable=False,
         ),
         Metric(
             "mass_negative", "p mass, disliked", "lower", "negative",
             "Probability given to the items that the user went on to dislike, over what a uniform guess gives them: "
             "the arithmetic mean of p times the size of the catalogue, which a few confident mistakes decide.",
             _component("mass_negative"),
+            comparable=False,
         ),
     ]  # fmt: skip
 

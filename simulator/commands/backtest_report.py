@@ -206,7 +206,7 @@ def _remarks(backtest: Backtest) -> list[str]:
         said = f"Intervals ({confidence}%): bootstrap over users; one seed ({seeds[0]})."
     else:
         said = f"Intervals ({confidence}%): t over {len(seeds)} seeds, on the same log; none where all seeds agree."
-    remarks = [said, "Best value of each column in bold."]
+    remarks = [said, "Best value of each column in bold; none for p, which depends on the scale of the scores."]
     if s.unknown_item_rows:
         remarks.append(f"{s.unknown_item_rows:,} test rows are left out: no training row shows their item.")
     if s.negative_rows == 0:

@@ -372,6 +372,24 @@ def test_intervals_over_seeds_and_over_users_have_their_closed_forms() -> None:
     assert (same.users_low, same.users_high) == (one.users_low, one.users_high)
 
 
+def test_the_best_model_is_marked_where_models_can_be_compared() -> None:
+    split = some_split(2)
+    figures = {
+        name: summarise(
+            metrics_at((K,)),
+            [fit_and_measure(ModelSpec(name, name, config), split, seed=0, ks=(K,), negative_kinds=Feedback.DISLIKE)],
+            seed=0,
+        )
+        for name, config in (("popularity", {}), ("item_knn", {"window": 5}))
+    }
+    best = best_models(metrics_at((K,)), figures)
+    for name, pick in ((f"hr@{K}", max), (f"hr_minus@{K}", min), ("dislike_auc", max)):
+        top = pick(f[name].value for f in figures.values())
+        assert best[name] == {m for m, f in figures.items() if f[name].value == top} or len(best[name]) == 0
+    assert best[f"hr@{K}"]
+    assert {len(best[name]) for name in ("lift_positive", "lift_negative", "mass_negative")} == {0}
+
+
 def test_wrong_scores_and_impossible_splits_are_errors() -> None:
     split = some_split(1)
     with pytest.raises(RecommenderError, match="scores: got NaN"):
