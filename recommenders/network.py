@@ -25,6 +25,8 @@ class Encoder(nn.Module):
 
     maps_items: ClassVar[bool] = True
     """Whether W_0 is learned; an encoder that projects its inputs itself is fed the item's vector as it is."""
+    item_scale: ClassVar[float] = 0.3
+    """Standard deviation of the parts of items' vectors before training."""
 
     @abstractmethod
     def states(self, x: Tensor, length: Tensor) -> Tensor:
@@ -162,7 +164,7 @@ class Network(nn.Module):
         super().__init__()
         self.encoder = make_encoder(config, generator)
         n_flags, n_always = len(config.input_flags()), int(self.encoder.maps_items)
-        self.embedding = ItemTable(items, config.item_parts, config.dim, 0.3, generator)
+        self.embedding = ItemTable(items, config.item_parts, config.dim, self.encoder.item_scale, generator)
         self.bias = ItemTable(items, config.item_parts, 1, 0.0, generator)
         self.feedback_map = _normal((n_always + n_flags, config.dim, config.dim), 0.1 * config.dim**-0.5, generator)
         # present[c, f]: whether map f applies to an item with the combination c of flags; W_0 always does.

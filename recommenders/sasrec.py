@@ -40,6 +40,9 @@ class SasRecEncoder(Encoder):
     """
 
     maps_items: ClassVar[bool] = False
+    # States leave a normalisation with length sqrt(dim): larger vectors would begin with logits far from 0, to be
+    # unlearnt item by item. In exchange they are read times sqrt(dim).
+    item_scale: ClassVar[float] = 0.02
 
     def __init__(self, config: SasRecConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class SasRecEncoder(Encoder):
     def states(self, x: Tensor, length: Tensor) -> Tensor:
         """The state after each position: float[n, window, dim] from the same shape, padded on the right."""
         from_the_right = length.unsqueeze(1) - 1 - torch.arange(x.shape[1], device=x.device)
-        x = x + functional.embedding(from_the_right.clamp(min=0), self.position)
+        x = x * x.shape[2] ** 0.5 + functional.embedding(from_the_right.clamp(min=0), self.position)
         for block in self.blocks:
             x = block(x)
         normed: Tensor = self.norm(x)
@@ -59,7 +62,7 @@ class SasRecEncoder(Encoder):
 
     def final_state(self, x: Tensor, length: Tensor) -> Tensor:
         """The state after the last position: float[n, dim] from float[n, window, dim], zero-padded on the left."""
-        x = moved_to_front(x + self.position.flip(0), length)
+        x = moved_to_front(x * x.shape[2] ** 0.5 + self.position.flip(0), length)
         *earlier, last = self.blocks
         for block in earlier:
             x = block(x)
