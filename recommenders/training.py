@@ -122,7 +122,8 @@ class _AdamW:
             steps.add_(1)
         torch._fused_adamw_(
             tuple(self.parameters),
-            gradients,
+            # The kernel ignores strides, and gradients of batched products have strides of their own.
+            tuple(gradient.contiguous() for gradient in gradients),
             self.mean,
             self.square,
             [],

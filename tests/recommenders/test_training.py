@@ -65,6 +65,13 @@ def test_adamw_equals_torch() -> None:
     torch.testing.assert_close(ours.slope, theirs.slope, rtol=1e-5, atol=1e-6)
 
 
+def test_adamw_reads_a_transposed_gradient_as_it_is() -> None:
+    parameter = nn.Parameter(torch.zeros(3, 2))
+    gradient = torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]]).T
+    _AdamW([parameter], 0.0).step((gradient,), 0.1)
+    torch.testing.assert_close(parameter.detach(), -0.1 * gradient)
+
+
 def test_patience_stops_and_puts_the_best_epoch_back() -> None:
     losses = [3.0, 1.0, 1.0, 2.0, 0.5]
     model, after_epoch, steps = Line(), [], []
