@@ -108,12 +108,12 @@ class Intent(nn.Module):
 
     def contexts(self, x: Tensor, length: Tensor) -> Tensor:
         """The context after each position: float32[n, window, dim] from the same shape, padded on the right."""
-        context: Tensor = self.norm(self.summary.states(x, length))
+        context: Tensor = self.norm(self.summary.states(x * x.shape[2] ** 0.5, length))
         return context
 
     def final_context(self, x: Tensor, length: Tensor) -> Tensor:
         """The context after the last position: float32[n, dim] from [n, window, dim], padded on the left with zeros."""
-        context: Tensor = self.norm(self.summary.final_state(x, length))
+        context: Tensor = self.norm(self.summary.final_state(x * x.shape[2] ** 0.5, length))
         return context
 
     def prior(self, context: Tensor) -> Gaussian:
@@ -147,6 +147,7 @@ class IntentEncoder(Encoder):
     """Self-attention over the history, and the expected intent beside it."""
 
     maps_items: ClassVar[bool] = SasRecEncoder.maps_items
+    item_scale: ClassVar[float] = SasRecEncoder.item_scale
 
     def __init__(self, config: LatentIntentConfig, n_flags: int, n_topics: int, generator: torch.Generator) -> None:
         super().__init__()
