@@ -95,7 +95,8 @@ def training_data(windows: Windows, config: SequenceConfig, combination: Int64, 
     """
     weight = label_weights(windows, config.reward, config.negative_weight)
     if config.negative_share is not None:
-        n_effective = config.negatives if config.negatives and not config.logq_correction else len(candidate) - 1
+        sampled = config.negatives if config.negatives and not config.logq_correction else len(candidate)
+        n_effective = max(1, min(sampled, len(candidate) - 1))
         weight = scaled_to_share(weight, config.negative_share, n_effective)
 
     def tensor(values: Int64 | Float32) -> Tensor:
@@ -151,7 +152,7 @@ class Sampler:
         n_items = int(data.candidate.max()) + 1 if len(data.candidate) else 0
         n_items = max(n_items, int(positive.max()) + 1 if len(positive) else 0)
         self.share = label_share(positive, n_items)
-        if config.sampling == "popularity" and config.negatives:
+        if config.sampling == "popularity" and config.negatives and len(self.candidate) > 1:
             # With a prior count of one, every candidate can be drawn.
             count = self.share[self.candidate] * len(positive) + 1
             self.proposal = popularity_proposal(self.candidate, count, POPULARITY_EXPONENT)
@@ -172,7 +173,11 @@ class Sampler:
 
 
 class Objective:
-    """Mean loss per positive label of some windows: cross-entropy, plus the weighted negative labels' loss."""
+    """Loss per positive label of some windows: cross-entropy, plus the weighted negative labels' loss.
+
+    The sum over the labels is divided by the number of positive ones in the batch, at least 1: a batch with few of them
+    beside many heavy negative labels takes a large step.
+    """
 
     def __init__(
         self, network: Network, config: SequenceConfig, data: TrainingData, generator: torch.Generator

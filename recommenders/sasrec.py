@@ -22,7 +22,7 @@ class SasRecConfig(SequenceConfig):
     """Number of transformer blocks."""
     heads: Annotated[int, Field(ge=1, le=64)] = 1
     """Attention heads; `dim` must be a multiple."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, le=0.95)] = 0.1
     """Share of inputs, attention weights and each block's two outputs dropped in training, in steps of 1/256."""
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ class SequenceConfig(Config):
     """
     negative_share: Annotated[float, Field(gt=0)] | None = None
     """Scale `negative_weight` so that the negative labels' share of the gradient starts at this ratio to the positive
-    labels'; the same value then does the same whatever the number of negatives and the density of dislikes."""
+    labels'; the same value then does about the same for any number of uniform negatives (docs/losses.md)."""
     negative_loss: NegativeLoss = "not_to_recommend"
     """What trains on the negative labels; all but the default are there to be compared with it."""
 
@@ -64,14 +64,14 @@ class SequenceConfig(Config):
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better loss on held-out windows, and keep the best; 0 never stops."""
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the windows held out while `patience` is on."""
+    """Share of the windows held out while `patience` is on, at least one window."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.003
     """Of AdamW, at the start; it falls linearly to a tenth."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Windows per training step."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Of AdamW."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, le=0.95)] = 0.0
     """Share of the inputs dropped in training, in steps of 1/256; the attention model drops inside its blocks, too."""
     warm_start: bool = False
     """Whether a retraining goes on from the model before it, rather than from scratch."""

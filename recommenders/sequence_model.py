@@ -7,7 +7,7 @@ serving (`serving`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class SequenceRecommender:
         generator = torch.Generator().manual_seed(seed)
         network = self._make_network(config, items, generator)
         if config.warm_start and self._served is not None:
-            network.load_state_dict(self._served.network.state_dict())
+            self._load(network, self._served.network.state_dict())
         network.mark_seen(log.item)
         network.to(config.device)
         last_tick = log.tick[-1] if len(log) else 0
@@ -91,9 +91,9 @@ class SequenceRecommender:
         if len(released) < 2:
             windows = windows.take(slice(0, 0))  # A softmax needs another item beside the label.
         held_out = np.zeros(len(windows), np.bool_)
-        if config.patience:
+        if config.patience and len(windows) > 1:
             order = torch.randperm(len(windows), generator=generator).numpy()
-            held_out[order[: round(config.validation_share * len(windows))]] = True
+            held_out[order[: max(1, round(config.validation_share * len(windows)))]] = True
         objective = self._make_objective(network, windows.take(~held_out), released, generator)
         validation = windows.take(held_out)
 
@@ -111,7 +111,7 @@ class SequenceRecommender:
             generator=generator,
             progress=progress,
             held_out_loss=held_out_loss,
-            patience=config.patience,
+            patience=config.patience if len(validation) else 0,
         )
         self._served = Served(network, config)
 
@@ -187,7 +187,7 @@ class SequenceRecommender:
 
     def state_dict(self) -> State:
         """Every parameter under its name in the network."""
-        return {name: value.cpu().numpy() for name, value in self._fitted().network.state_dict().items()}
+        return {name: value.cpu().numpy().copy() for name, value in self._fitted().network.state_dict().items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over the parameters.
@@ -196,11 +196,15 @@ class SequenceRecommender:
             RecommenderError: names or shapes are not those of this configuration and catalogue.
         """
         network = self._make_network(self.config, items, _seeded(0))
+        self._load(network, {name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+        self._served = Served(network.to(self.config.device), self.config)
+
+    @staticmethod
+    def _load(network: Network, state: Mapping[str, Tensor]) -> None:
         try:
-            network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+            network.load_state_dict(state)
         except RuntimeError as error:
             raise RecommenderError(f"state: does not fit this configuration and catalogue: {error}") from error
-        self._served = Served(network.to(self.config.device), self.config)
 
     def _plain_network(self, config: SequenceConfig, items: ItemFeatures, generator: torch.Generator) -> Network:
         return Network(config, items, self._make_encoder, generator)

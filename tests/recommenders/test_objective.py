@@ -88,6 +88,16 @@ def test_without_negative_labels_all_losses_are_the_cross_entropy(kind: str) -> 
     torch.testing.assert_close(plain, other, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("negatives", [0, 8, 39, 128])
+def test_a_share_is_that_of_the_gradient_of_an_untrained_model(negatives: int) -> None:
+    o = objective(negatives=negatives, negative_share=0.5, negative_weight={"dislike": 1.0})
+    data, n = o.data, min(negatives or 39, 39)
+    positive, negative = data.weight[data.weight > 0].sum(), -data.weight[data.weight < 0].sum()
+    # Gradients over the logits where all candidates are equally probable: 2 r (1 - p) and 2 w p.
+    p = 1 / (1 + n)
+    assert float(negative * p / (positive * (1 - p))) == pytest.approx(0.5, rel=1e-4)
+
+
 @given(weight=st.lists(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=6, max_size=6), min_size=1, max_size=4))
 def test_the_partner_is_the_nearest_positive_before_or_else_after(weight: list[list[float]]) -> None:
     found = _nearest_positive(np.array(weight, np.float32))

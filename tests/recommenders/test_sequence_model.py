@@ -221,10 +221,31 @@ def test_patience_keeps_the_best_epoch_on_held_out_windows(name: str) -> None:
     assert len(steps) < ticks[-1][1]
 
 
+@given(n_users=st.integers(1, 7), patience=st.integers(0, 2))
+def test_logs_of_a_few_users_can_be_fitted(n_users: int, patience: int) -> None:
+    fit("gru4rec", make_log(n_users=n_users, n_rows=2 * n_users), patience=patience, sampling="popularity")
+
+
+@MODELS
+def test_a_warm_start_on_another_catalogue_is_an_error(name: str) -> None:
+    model = fit(name, make_log(), warm_start=True)
+    with pytest.raises(RecommenderError, match="state: does not fit"):
+        model.fit(make_log(), make_items(41), seed=1)
+
+
+@MODELS
+def test_a_state_is_a_copy(name: str) -> None:
+    model, requests = fit(name, make_log()), make_requests(1)
+    before = model.scores(requests)
+    for value in model.state_dict().values():
+        value[:] = 0
+    np.testing.assert_array_equal(model.scores(requests), before)
+
+
 def test_one_item_alone_can_be_fitted_and_shown() -> None:
     log = make_log(n_items=1)
     for name in ("gru4rec", "linear_recurrent", "sasrec"):
-        model = build(name, SMALL | {"negative_weight": {"dislike": 2.0}})
+        model = build(name, SMALL | {"negative_weight": {"dislike": 2.0}, "sampling": "popularity"})
         model.fit(log, make_items(1, 1, 1), seed=1)
         requests = make_requests(1, n_items=1)
         assert ask(model, requests, 1).item.tolist() == [[0]] * 5
