@@ -16,6 +16,8 @@ from recommenders.offline.table import Table
 Id = int | str
 """An id as the file has it: a whole number where all of the column are, else text."""
 
+MOST_SECONDS = 1e9
+"""Longest duration and dwell: 31 years. What is longer is a mistake, or of another unit."""
 MILLISECONDS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 """Milliseconds in a unit of time."""
 # In each unit the years from 1973 to 5138: the ranges do not overlap.
@@ -80,9 +82,10 @@ def read_ids(table: Table, name: str, faults: Faults) -> Ids:
     return Ids(number_of[code], tuple(int(text) for text in ordered) if whole else tuple(ordered))
 
 
-def read_numbers(table: Table, name: str, faults: Faults, *, least: float = -np.inf) -> Float64:
-    """A column as numbers: float64[n_rows]; an empty cell, what is no number, or one below `least` is a fault."""
-    expected = "a number" if least == -np.inf else f"a number >= {least:g}"
+def read_numbers(table: Table, name: str, faults: Faults, *, least: float = -np.inf, most: float = np.inf) -> Float64:
+    """A column as numbers: float64[n_rows]; an empty cell, what is no number or out of bounds is a fault, and NaN."""
+    bounds = [f"{sign} {limit:g}" for sign, limit in ((">=", least), ("<=", most)) if np.isfinite(limit)]
+    expected = " ".join(["a number", " and ".join(bounds)]).strip()
     column = table.column[name]
     if _is_numeric(column.type):
         value = _floats(column)
@@ -90,9 +93,9 @@ def read_numbers(table: Table, name: str, faults: Faults, *, least: float = -np.
         code, texts = _encoded(column, table, name)
         of_text = np.array([_number_or_nan(str(text)) for text in texts] or [np.nan])
         value = np.where(code < 0, np.nan, of_text[code])
-    wrong = ~(np.isfinite(value) & (value >= least))
+    wrong = ~(np.isfinite(value) & (value >= least) & (value <= most))
     faults.add_rows(wrong, table.first_row, name, lambda i: cell(table, name, i), expected)
-    return value
+    return np.where(wrong, np.nan, value)
 
 
 def read_texts(table: Table, name: str) -> tuple[Int32, tuple[str, ...]]:
@@ -115,14 +118,17 @@ def read_times(table: Table, name: str, faults: Faults, unit: str | None) -> Tim
             and 5138 in one unit are of that unit, and other text must be ISO dates, in UTC where they name no zone.
 
     Raises:
-        LogError: the unit cannot be told.
+        LogError: the unit cannot be told, or is finer than the one that is told so; the column holds no times,
+            numbers or text.
     """
     column = table.column[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_temporal(column.type):
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         return Times(_from_timestamps(table, name, column, faults), "date")
     if not _is_numeric(column.type):
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise LogError(f"{table.file}: {name}: got a column of {column.type}, expected dates, numbers or text")
         text = pc.utf8_trim_whitespace(column)
         present = [t for t in text.slice(0, 1000).to_pylist() if t]
         if any(pc.match_substring_regex(pa.array(present, pa.string()), _DATE).to_pylist()):
@@ -139,7 +145,11 @@ def read_times(table: Table, name: str, faults: Faults, unit: str | None) -> Tim
         value: Float64 | Int64 = number[~nan] if not nan.all() else np.zeros(1)
     else:
         value = _integers(column)
-    unit = unit or _unit_of(value, table, name, faults)
+    faults.raise_if_any()  # a fault already found explains more than a unit that does not fit it
+    if unit is None:
+        unit = _unit_of(value, table, name)
+    else:
+        _refuse_too_fine(unit, value, table, name)
     scale = MILLISECONDS[unit]
     if np.abs(value.astype(np.float64)).max(initial=0) * scale > _EXACT_MILLISECONDS:
         raise LogError(f"{table.file}: {name}: got times too large for the unit {unit!r}, expected another unit")
@@ -154,16 +164,35 @@ def cell(table: Table, name: str, index: int) -> str:
     return "an empty cell" if value is None or value != value else shown(value)  # noqa: PLR0124  (NaN)
 
 
-def _unit_of(value: Float64 | Int64, table: Table, name: str, faults: Faults) -> str:
-    faults.raise_if_any()  # a fault already found explains more than a unit that does not fit it
-    low, high = float(value.min()), float(value.max())
+def _unit_of(value: Float64 | Int64, table: Table, name: str) -> str:
+    unit = _plausible_unit(value)
+    if unit is None:
+        raise LogError(
+            f"{table.file}: {name}: got times {_range(value)}, which are no seconds, ms, us or ns since "
+            f"1970 between the years 1973 and 5138; expected a unit to be named (s, ms, us, ns; s for a mere order)"
+        )
+    return unit
+
+
+def _refuse_too_fine(unit: str, value: Float64 | Int64, table: Table, name: str) -> None:
+    """Seconds read as nanoseconds would fall together in one moment of 1970."""
+    plausible = _plausible_unit(value)
+    if plausible is not None and MILLISECONDS[plausible] > MILLISECONDS[unit]:
+        raise LogError(
+            f"{table.file}: {name}: got the unit {unit} for times {_range(value)}, which as {plausible} all lie "
+            f"between the years 1973 and 5138 and as {unit} before them, expected {plausible}"
+        )
+
+
+def _plausible_unit(value: Float64 | Int64) -> str | None:
     for unit, (least, most) in _PLAUSIBLE.items():
-        if least <= low and high < most:
+        if least <= value.min() and value.max() < most:
             return unit
-    raise LogError(
-        f"{table.file}: {name}: got times from {low:.10g} to {high:.10g}, which are no seconds, ms, us or ns since "
-        f"1970 between the years 1973 and 5138; expected a unit to be named (s, ms, us, ns; s for a mere order)"
-    )
+    return None
+
+
+def _range(value: Float64 | Int64) -> str:
+    return f"from {float(value.min()):.10g} to {float(value.max()):.10g}"
 
 
 def _as_numbers(table: Table, name: str, text: pa.ChunkedArray, faults: Faults) -> pa.ChunkedArray:

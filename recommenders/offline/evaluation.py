@@ -217,15 +217,17 @@ def _walk(
             draws = _Draws(seed, np.resize(rows, len(requests)))
             longest = max(ks) + int(np.bincount(index).max(initial=0))
             score = _scores_of_slates(recommender, requests, min(longest, n_items), draws)[: len(rows)]
-        candidate = score.copy()
-        candidate[index, item] = _SEEN
-        of_target = np.arange(len(rows)), target
-        candidate[of_target] = score[of_target]
+        is_candidate = np.ones(score.shape, np.bool_)
+        is_candidate[index, item] = False
+        is_candidate[np.arange(len(rows)), target] = True
+        candidate = np.where(is_candidate, score, _SEEN)
         found = metrics.places(candidate, target)
         place.above[part], place.level[part] = found.above, found.level
         best = top_k(candidate, everything, max(ks)).item
         for k, shown in measured.shown.items():
-            shown[best[:, :k]] = True
+            # With fewer than k candidates left, the end of the list is none.
+            top = best[:, :k]
+            shown[top[np.take_along_axis(is_candidate, top.astype(np.int64), 1)]] = True
         if progress is not None:
             progress(part.stop, n)
     return measured

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from recommenders.base import Float32, Int32, Int64, ItemFeatures
-from recommenders.offline.cells import Id, read_ids, read_numbers, read_texts
+from recommenders.offline.cells import MOST_SECONDS, Id, read_ids, read_numbers, read_texts
 from recommenders.offline.faults import Faults
 from recommenders.offline.table import Table, read_table
 
 UNKNOWN_SECONDS = 1.0
-"""The duration of items of which none is known."""
+"""The duration of items whose own is not known: no median, to which items of the test would belong."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_item_facts(path: Path, columns: ItemColumns, item_ids: Sequence[Id], re
         release_tick: int64[n_items].
 
     Returns:
-        Features of the log's items. Items that the table lacks share a creator, a topic, and the median duration.
+        Features of the log's items. Items that the table lacks share a creator, a topic, and a duration.
 
     Raises:
         LogError: the table cannot be read, lacks a column, or has an item twice.
@@ -101,7 +101,7 @@ def read_item_facts(path: Path, columns: ItemColumns, item_ids: Sequence[Id], re
     found = int((row >= 0).sum())
     notice = f"{path.name}: found {found:,} of the log's {len(row):,} items"
     if found < len(row):
-        notice += "; the others share a creator, a topic and the median duration"
+        notice += f"; the others share a creator, a topic and a duration of {UNKNOWN_SECONDS:g} s"
     features = ItemFeatures(
         creator=creator,
         topic=topic,
@@ -130,7 +130,5 @@ def _durations(table: Table, column: str | None, row: Int64, faults: Faults) -> 
 
     if column is None:
         return np.full(len(row), UNKNOWN_SECONDS, np.float32)
-    seconds = read_numbers(table, column, faults, least=1e-6)
-    known = row >= 0
-    median = float(np.median(seconds[row[known]])) if known.any() else UNKNOWN_SECONDS
-    return np.where(known, seconds[row], median).astype(np.float32)
+    seconds = read_numbers(table, column, faults, least=1e-6, most=MOST_SECONDS)
+    return np.where(row >= 0, seconds[row], UNKNOWN_SECONDS).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommenders.base import Feedback, Int64, Interactions, ItemFeatures, UInt8
-from recommenders.offline.cells import Id, Ids, read_ids, read_numbers, read_times
+from recommenders.offline.cells import MOST_SECONDS, Id, Ids, read_ids, read_numbers, read_times
 from recommenders.offline.faults import Faults, LogError, did_you_mean, listed
 from recommenders.offline.feedback import KINDS, FeedbackRules, read_feedback
 from recommenders.offline.items import ItemColumns, no_facts, read_item_facts
@@ -107,7 +107,8 @@ def read_log(
     dwell = np.zeros(table.n_rows, np.float32)
     if log_format.dwell is not None:
         scale = _dwell_scale(log_format.dwell, log_format.dwell_unit)
-        dwell = (read_numbers(table, log_format.dwell, faults, least=0) * scale).astype(np.float32)
+        longest = MOST_SECONDS / scale
+        dwell = (read_numbers(table, log_format.dwell, faults, least=0, most=longest) * scale).astype(np.float32)
     times = read_times(table, str(log_format.timestamp), faults, log_format.time_unit)
     faults.raise_if_any()
 

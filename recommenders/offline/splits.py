@@ -68,7 +68,7 @@ def split_by_time(
     """
     if boundary_tick is None:
         assert test_share is not None
-        first = min(int((1 - test_share) * len(log)), len(log) - 1)
+        first = min(len(log) - round(test_share * len(log)), len(log) - 1)
         boundary_tick = int(log.tick[first])
     is_test = log.tick >= boundary_tick
     if is_test.all() or not is_test.any():

@@ -43,8 +43,10 @@ def column_names(path: Path, separator: str = ",") -> list[str]:
     """The names of a file's columns, in order.
 
     Raises:
-        LogError: the file cannot be read as a table, or is empty.
+        LogError: the file cannot be read as a table, or is empty; the separator is not one character.
     """
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise LogError(f"{path}: separator: got {separator!r}, expected one ASCII character, no quote and no line end")
     try:
         start = _start(path)
         if start.startswith(_PARQUET):
@@ -57,7 +59,10 @@ def column_names(path: Path, separator: str = ",") -> list[str]:
         raise LogError(f"{path}:1: got a byte that is not UTF-8, expected a CSV table or a Parquet file") from error
     if "\x00" in line:
         raise LogError(f"{path}:1: got a binary file, expected a CSV table or a Parquet file")
-    names = [name.strip() for name in next(csv.reader(io.StringIO(line), delimiter=separator), [])]
+    try:
+        names = [name.strip() for name in next(csv.reader(io.StringIO(line), delimiter=separator), [])]
+    except csv.Error as error:
+        raise LogError(f"{path}:1: got {str(error)!r}, expected a CSV table with a header or a Parquet file") from error
     if not any(names):
         raise LogError(f"{path}: got an empty file, expected a table with a header")
     return names

@@ -411,6 +411,26 @@ def test_wrong_scores_and_impossible_splits_are_errors() -> None:
         split_last(log.take(slice(0, 1)), items)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_share_of_the_rows_is_that_share(share: float) -> None:
+    log = replace(make_log(0, n_rows=10), tick=np.arange(10, dtype=np.int64))
+    assert split_by_time(log, make_items(), test_share=share).train.tick.tolist() == list(range(10 - round(10 * share)))
+
+
+def test_coverage_counts_no_item_that_was_seen() -> None:
+    n = 4
+    log = Interactions(
+        np.arange(n + 1, dtype=np.int64),
+        np.zeros(n + 1, np.int32),
+        np.array([*range(n), 0], np.int32),
+        np.full(n + 1, 9, np.uint8),
+        np.zeros(n + 1, np.float32),
+    )
+    split = split_by_time(log, make_items(n), boundary_tick=n)
+    # The user has had all four: the target alone is a candidate.
+    assert evaluate(made(split), split, ks=(3,)).overall["coverage@3"] == 1 / n
+
+
 def test_viewed_items_are_no_candidates_but_a_repeated_target_is() -> None:
     rows = [(0, 0), (0, 1), (1, 2), (0, 0)]
     log = Interactions(

@@ -230,6 +230,26 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path, content: bytes) -> 
         read(tmp_path / "absent.csv")
 
 
+def test_a_first_line_without_end_is_no_header(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=r"log\.csv:1: got 'field larger"):
+        read(write(tmp_path, header="x" * 200_000))
+
+
+@pytest.mark.parametrize("kind", [pa.duration("s"), pa.time32("s"), pa.time64("us"), pa.bool_(), pa.binary()])
+def test_columns_that_are_no_times_are_refused(tmp_path: Path, kind: pa.DataType) -> None:
+    columns = {"user_id": pa.array([1]), "item_id": pa.array([1]), "rating": pa.array([5])}
+    pq.write_table(pa.table({**columns, "timestamp": pa.array([None], kind)}), tmp_path / "log.parquet")
+    with pytest.raises(LogError, match=r"timestamp: got a column of .*, expected dates, numbers or text"):
+        read(tmp_path / "log.parquet")
+
+
+@pytest.mark.parametrize(("unit", "bound"), [("s", "1e+09"), ("ms", "1e+12")])
+def test_a_dwell_beyond_a_lifetime_is_a_located_fault(tmp_path: Path, unit: str, bound: str) -> None:
+    path = write(tmp_path, f"1,1,{START},5,3", f"1,2,{START},5,1e300", header=HEADER + ",dwell")
+    with pytest.raises(LogError, match=re.escape(f":3: dwell: got '1e300', expected a number >= 0 and <= {bound}")):
+        read(path, dwell="dwell", dwell_unit=unit)
+
+
 def test_one_user_is_told(tmp_path: Path) -> None:
     assert any("there is one user" in n for n in read(write(tmp_path, f"1,1,{START},5")).notices)
 
@@ -254,6 +274,16 @@ def test_a_table_of_items_gives_creators_and_topics(tmp_path: Path) -> None:
     twice = write(tmp_path, "a,X,z", "a,Y,z", header="id,topic,maker", name="items.csv")
     with pytest.raises(LogError, match=re.escape("items.csv:3: id: got 'a' again, as in row 2")):
         read_log(log, LogFormat(RATINGS), items=twice, item_columns=columns)
+
+
+def test_items_of_the_future_change_no_duration(tmp_path: Path) -> None:
+    table = write(tmp_path, "a,10", "late,9999", header="id,seconds", name="items.csv")
+    columns = ItemColumns("id", duration="seconds")
+    past = [f"1,a,{START},5", f"1,unknown,{START + 1},5"]
+    for rows in (past, [*past, f"1,late,{START + 2},5"]):
+        log = read_log(write(tmp_path, *rows), LogFormat(RATINGS), items=table, item_columns=columns)
+        duration = dict(zip(log.item_ids, log.items.duration_seconds.tolist(), strict=True))
+        assert (duration["a"], duration["unknown"]) == (10, 1)
 
 
 ROWS = st.lists(
