@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,8 @@ WEIGHTS_FILE = "weights.safetensors"
 _PACKAGES = ("pushback", "numpy", "scipy", "torch")
 _STATE, _CATALOGUE = "state.", "catalogue."
 _COLUMNS = ("creator", "topic", "duration_seconds", "release_tick")
+_NAMES = ("recommender", "teachers")
+"""Settings that name recommenders: that of a wrapper, and a list of several."""
 _DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 
 
@@ -111,8 +114,7 @@ def save(
 ) -> ModelInfo:
     """Write a fitted recommender: whole or not at all.
 
-    Everything is written into a folder beside the final one, forced to the disk, and then renamed; whatever goes wrong
-    before removes it again.
+    Everything is written into a `new_folder` and forced to the disk before it gets its name.
 
     Args:
         folder: made by this; must not exist, nor be a file.
@@ -127,8 +129,22 @@ def save(
         StorageError: the folder exists or cannot be written, or the state holds something other than numbers.
         RecommenderError: the recommender is not fitted.
     """
-    if folder.exists() or folder.is_symlink():
-        raise StorageError(f"{folder}: exists, expected the name of a new folder")
+    with new_folder(folder) as part:
+        return write(part, recommender, name, config, items, item_ids=item_ids, user_ids=user_ids, training=training)
+
+
+def write(
+    folder: Path,
+    recommender: Recommender,
+    name: str,
+    config: Mapping[str, Any],
+    items: ItemFeatures,
+    *,
+    item_ids: Sequence[int | str] = (),
+    user_ids: Sequence[int | str] = (),
+    training: Mapping[str, str | int | float] | None = None,
+) -> ModelInfo:
+    """Write both files of a fitted recommender into a folder that is there; see `save` for all else."""
     arrays = {_STATE + key: np.asarray(value) for key, value in recommender.state_dict().items()}
     arrays |= {_CATALOGUE + column: getattr(items, column) for column in _COLUMNS}
     for key, array in arrays.items():
@@ -152,15 +168,64 @@ def save(
     }
     content["sha256"] = _checksum(content)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    _write_folder(folder, {WEIGHTS_FILE: weights, MODEL_FILE: text.encode("utf-8")})
+    _write_files(folder, {WEIGHTS_FILE: weights, MODEL_FILE: text.encode("utf-8")})
     return ModelInfo.model_validate(content)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside one that shall be: it gets that name when the block ends well, else it is removed.
+
+    Enter it before long work: a place that cannot be written is then found out at once. Folders above are made where
+    they are missing, and removed with it.
+
+    Raises:
+        StorageError: the folder exists or cannot be made, or not be named in the end.
+    """
+    part, made_above = _make_partial(folder)
+    try:
+        yield part
+        try:
+            os.rename(part, folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+    finally:
+        # Gone after the rename; otherwise what an error or Ctrl-C has left.
+        shutil.rmtree(part, ignore_errors=True)
+        _remove_empty(made_above)
+
+
+def unwritable(folder: Path, error: OSError) -> StorageError:
+    """What to raise where a folder cannot be written."""
+    return StorageError(f"{folder}: got {error.strerror or error}, expected a new folder to write to")
+
+
+def _make_partial(folder: Path) -> tuple[Path, list[Path]]:
+    """The hidden folder, and those above it that had to be made, innermost first."""
+    missing: list[Path] = []
+    try:
+        if folder.exists() or folder.is_symlink():
+            raise StorageError(f"{folder}: exists, expected the name of a new folder")
+        part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        missing = [parent for parent in part.parents if not parent.exists()]
+        part.mkdir(parents=True)
+    except OSError as error:
+        _remove_empty(missing)
+        raise unwritable(folder, error) from error
+    return part, missing
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # somebody else has put something there, or it was never made
+            folder.rmdir()
 
 
 def load(folder: Path, *, allow_import: bool = False) -> StoredModel:
     """Read a recommender that `save` wrote.
 
-    Nothing is unpickled. A recommender that is named as `module:Class` is code that this would import: it must be
-    allowed.
+    Nothing is unpickled. A recommender that is named as `module:Class`, the outer one or one within a wrapper, is code
+    that this would import: it must be allowed.
 
     Args:
         folder: as given to `save`.
@@ -171,11 +236,14 @@ def load(folder: Path, *, allow_import: bool = False) -> StoredModel:
             weights do not fit the recommender.
     """
     info = _read_info(folder / MODEL_FILE)
-    if ":" in info.recommender and not allow_import:
-        raise StorageError(
-            f"{folder / MODEL_FILE}: recommender: got {info.recommender!r}, which is code to be imported, "
-            f"expected a registered name, or leave to import (allow_import)"
-        )
+    # Before anything is built: a wrapper imports the class within as soon as its settings are looked at.
+    named = [("recommender", info.recommender), *_named_in(info.config, "config")]
+    for where, name in named:
+        if ":" in name and not allow_import:
+            raise StorageError(
+                f"{folder / MODEL_FILE}: {where}: got {name!r}, which is code to be imported, "
+                f"expected a registered name, or leave to import (allow_import)"
+            )
     arrays = _read_arrays(folder / WEIGHTS_FILE, info)
     columns = {column: arrays[_CATALOGUE + column] for column in _COLUMNS}
     items = ItemFeatures(**columns, n_creators=info.n_creators, n_topics=info.n_topics)
@@ -195,22 +263,27 @@ def _settings(recommender: Recommender, config: Mapping[str, Any]) -> dict[str, 
     return full.model_dump(mode="json") if isinstance(full, BaseModel) else dict(config)
 
 
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+def _named_in(value: object, where: str, *, is_name: bool = False) -> Iterator[tuple[str, str]]:
+    """Every recommender that settings name, at any depth, with its place."""
+    if isinstance(value, str) and is_name:
+        yield where, value
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _named_in(inner, f"{where}[{i}]", is_name=is_name)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _named_in(inner, f"{where}.{key}", is_name=key in _NAMES)
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
-        try:
-            part.mkdir(parents=True)
-            for name, content in files.items():
-                with (part / name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.rename(part, folder)
-        finally:
-            # Gone after the rename; otherwise what an error or Ctrl-C has left.
-            shutil.rmtree(part, ignore_errors=True)
+        for name, content in files.items():
+            with (folder / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
-        raise StorageError(f"{folder}: got {error.strerror or error}, expected a new folder to write to") from error
+        raise unwritable(folder, error) from error
 
 
 def _read_info(path: Path) -> ModelInfo:

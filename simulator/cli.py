@@ -363,10 +363,13 @@ def backtest(
       pushback backtest --log events.parquet --event action --map play=long_dwell,ban=dislike,*=examined
     """
     options = take_log_options(log)
+    from datetime import UTC, datetime
+
     from rich.console import Console
 
-    from simulator.commands.backtest import Settings, parse_kinds, run_backtest
-    from simulator.commands.backtest_files import write_backtest
+    from recommenders.storage import new_folder
+    from simulator.commands.backtest import Settings, parse_negative, run_backtest, run_name
+    from simulator.commands.backtest_files import run_folder, write_backtest
     from simulator.commands.backtest_report import answer, print_backtest
     from simulator.commands.logs import log_name, open_log
     from simulator.commands.models import choose_models
@@ -379,22 +382,24 @@ def backtest(
         test_from=test_from if split == "time" else None,
         ks=tuple(dict.fromkeys(ks)),
         seeds=tuple(range(seed, seed + seeds)),
-        negative_kinds=parse_kinds(negative),
+        negative_kinds=parse_negative(negative),
     )
-    found = run_backtest(
-        open_log(options),
-        chosen,
-        settings,
-        name=name or log_name(options),
-        jobs=jobs,
-        console=Console(stderr=True),
-        command=_command_line(),
-    )
-    try:
-        folder = write_backtest(found, out)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        _fail(f"{error.filename or out}: got {reason!r}, expected a folder that can be written (--out)")
+    name = log_name(options) if name is None else name
+    started = datetime.now(UTC)
+    folder = run_folder(out, name, run_name(started))
+    read = open_log(options)
+    with new_folder(folder) as part:
+        found = run_backtest(
+            read,
+            chosen,
+            settings,
+            name=name,
+            started=started,
+            jobs=jobs,
+            console=Console(stderr=True),
+            command=_command_line(),
+        )
+        write_backtest(found, part)
     print_backtest(found, Console())
     click.echo(f"Report: {folder / 'report.html'}")
     click.echo(answer(found))

@@ -26,7 +26,7 @@ class ModelConfig(Config):
     recommender: str = "linear_recurrent"
     """Its name, as an arm would give it."""
     config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """Its settings, as an arm would give them."""
+    """Its settings, as an arm would give them; all of them once validated, so that what is saved tells the defaults."""
 
     @field_validator("recommender")
     @classmethod
@@ -43,20 +43,20 @@ class ModelConfig(Config):
     @field_validator("config")
     @classmethod
     def _fits(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """Errors of the settings keep their place within them."""
+        """The settings with their defaults; errors keep their place within them."""
         if "recommender" not in info.data:
             return config
         name, settings = info.data["recommender"], config_class(info.data["recommender"])
         try:
             if info.mode == "json":  # a scenario, which is read strictly: "3" is no number
-                settings.model_validate_json(json.dumps(config), strict=True)
+                full = settings.model_validate_json(json.dumps(config), strict=True)
             else:
-                settings.model_validate(config)
+                full = settings.model_validate(config)
         except ValidationError as error:
             raise ValidationError.from_exception_data(
                 error.title, [_named(detail, name, settings) for detail in error.errors()], info.mode
             ) from error
-        return config
+        return full.model_dump(mode="json")
 
 
 def _named(detail: ErrorDetails, name: str, settings: type[Config]) -> InitErrorDetails:

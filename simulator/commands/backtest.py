@@ -37,6 +37,11 @@ from simulator.progress import StudyProgress, throttled
 from simulator.report.formatting import wall
 from simulator.report.terminal import show
 
+NEGATIVE: Mapping[str, Feedback] = {
+    str(kind.name).lower(): kind for kind in (Feedback.DISLIKE, Feedback.DISMISS, Feedback.SKIP)
+}
+"""The kinds that can count as disliked, by name."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -107,6 +112,7 @@ def run_backtest(
     settings: Settings,
     *,
     name: str,
+    started: datetime,
     jobs: int,
     console: Console,
     command: str,
@@ -118,6 +124,7 @@ def run_backtest(
         models: names are different.
         settings: how.
         name: of the folder of results.
+        started: when, for the record.
         jobs: fits that run at the same time, each in a process of its own; never changes a result.
         console: shows progress if it is a terminal, else a line for each fit.
         command: the command line, for the record.
@@ -127,7 +134,6 @@ def run_backtest(
         RecommenderError: a model fails; the message names it.
     """
     keep_freed_memory()
-    started = datetime.now(UTC)
     split = _split(log, settings)
     found = sizes(split, settings.negative_kinds)
     metrics = metrics_at(settings.ks)
@@ -145,7 +151,7 @@ def run_backtest(
     measured = tuple(_measured(spec, metrics, settings, fits) for spec in models)
     return Backtest(
         name=name,
-        run=f"{started:%Y%m%d-%H%M%S}",
+        run=run_name(started),
         log=log,
         sizes=found,
         settings=settings,
@@ -157,17 +163,22 @@ def run_backtest(
     )
 
 
-def parse_kinds(text: str) -> Feedback:
-    """Kinds of feedback separated by commas.
+def run_name(started: datetime) -> str:
+    """What a backtest is called by the moment of its start."""
+    return f"{started:%Y%m%d-%H%M%S}"
+
+
+def parse_negative(text: str) -> Feedback:
+    """Negative kinds of feedback separated by commas.
 
     Raises:
-        LogError: an unknown kind, or none.
+        LogError: another kind, or none.
     """
-    from recommenders.offline.feedback import parse_kind
-
     kinds = Feedback(0)
     for name in text.split(","):
-        kinds |= parse_kind(name)
+        if name.strip().lower() not in NEGATIVE:
+            raise LogError(f"--negative: got {name.strip()!r}, expected one or more of {', '.join(NEGATIVE)}")
+        kinds |= NEGATIVE[name.strip().lower()]
     return kinds
 
 

@@ -12,31 +12,46 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.base import Feedback
+from recommenders.storage import StorageError, unwritable
 from simulator.commands.backtest import Backtest
 from simulator.commands.backtest_report import as_html, as_markdown
 
 _PACKAGES = ("pushback", "numpy", "scipy", "torch", "pyarrow")
 
 
-def write_backtest(backtest: Backtest, out: Path) -> Path:
-    """Write `results.json`, `table.md` and `report.html` into `out/backtest/<name>/<run>/`: whole or not at all.
-
-    Returns:
-        The folder.
+def run_folder(out: Path, name: str, run: str) -> Path:
+    """`out/backtest/<name>/<run>/`, not yet made; the run gets a number where another one has its name.
 
     Raises:
-        OSError: it cannot be written.
+        StorageError: the name leads elsewhere, or is not one that a folder can have.
     """
-    parent = out / "backtest" / backtest.name
-    candidates = (parent / (backtest.run if n == 1 else f"{backtest.run}-{n}") for n in range(1, 1000))
-    folder = next(c for c in candidates if not c.exists())
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    part.mkdir(parents=True)
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise StorageError(f"--name: got {name!r}, expected the name of one folder, without / and \\")
+    parent = out / "backtest" / name
+    runs = (run if n == 1 else f"{run}-{n}" for n in range(1, 1000))
+    try:
+        return next(parent / r for r in runs if not (parent / r).exists() and not _is_begun(parent, r))
+    except OSError as error:
+        raise unwritable(parent, error) from error
+
+
+def write_backtest(backtest: Backtest, folder: Path) -> None:
+    """Write `results.json`, `table.md` and `report.html` into a folder that is there.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     texts = {"results.json": as_json(backtest), "table.md": as_markdown(backtest), "report.html": as_html(backtest)}
-    for file, text in texts.items():
-        (part / file).write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
-    os.replace(part, folder)
-    return folder
+    try:
+        for file, text in texts.items():
+            (folder / file).write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _is_begun(parent: Path, run: str) -> bool:
+    """Whether another process has a `new_folder` of this name."""
+    return any(parent.glob(f".{run}.*.partial"))
 
 
 def as_json(backtest: Backtest) -> str:

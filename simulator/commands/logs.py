@@ -141,8 +141,8 @@ def _format(options: LogOptions, path: Path, log_format: str | None) -> LogForma
         preset = replace(preset, rules=rules) if preset else LogFormat(rules)
     named = _pairs(options.columns, "--columns", ("user", "item", "timestamp"))
     changes: dict[str, Any] = dict(named)
-    changes["separator"] = options.separator or ("\t" if ".tsv" in path.suffixes else preset.separator)
-    for name in ("time_unit", "dwell", "dwell_unit"):
+    changes["separator"] = "\t" if ".tsv" in path.suffixes else preset.separator
+    for name in ("separator", "time_unit", "dwell", "dwell_unit"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
     return replace(preset, duplicates=options.duplicates, **changes)  # type: ignore[arg-type]

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recommenders.base import RecommenderError
 from recommenders.offline.backtest import ModelSpec
 from recommenders.registry import BUILT_IN, build
-from simulator.scenario.faults import Sources
+from simulator.commands.components import RegisteredConfigs
+from simulator.scenario.faults import Sources, describe, one_of
 from simulator.scenario.validation import validate
 from simulator.scenario.yaml_nodes import decode, parse_yaml
 
@@ -92,7 +93,7 @@ def read_models(path: Path) -> list[ModelSpec]:
     """The models of a file: a list `models` with `name`, `recommender` and `config` each.
 
     Raises:
-        ScenarioErrors: with all that is wrong with the file's form, by line and column.
+        ScenarioErrors: with all that is wrong with the file, by line and column, as strictly as in a scenario.
         RecommenderError: it cannot be read.
     """
     sources = Sources(str(path))
@@ -101,6 +102,8 @@ def read_models(path: Path) -> list[ModelSpec]:
     except OSError as error:
         raise RecommenderError(f"{path}: got {error.strerror or error}, expected a file of models") from error
     found = validate(_ModelsFile, data, (), sources)
+    for i, entry in enumerate(found.models if found is not None else []):
+        _check_entry(entry, ("models", i), sources)
     sources.raise_if_any()
     assert found is not None
     return [ModelSpec(entry.name, entry.recommender, entry.config) for entry in found.models]
@@ -143,6 +146,21 @@ def check_models(models: Sequence[ModelSpec]) -> None:
                 faults.append(f"model {model.name!r}: config.{where}: got {detail['input']!r}: {detail['msg']}")
     if faults:
         raise RecommenderError("\n".join(faults))
+
+
+def _check_entry(entry: _Entry, place: tuple[str | int, ...], sources: Sources) -> None:
+    """Note what is wrong with an entry's recommender and settings."""
+    configs, name = RegisteredConfigs(), entry.recommender
+    try:
+        settings = configs.config_class(name)
+    except LookupError as error:
+        if ":" in name or name in configs.names():
+            expected = f"a recommender that can be loaded ({error.args[0]})"
+        else:
+            expected = f"{one_of(configs.names(), name)}, or module:Class"
+        sources.report((*place, "recommender"), describe(name), expected)
+    else:
+        validate(settings, entry.config, (*place, "config"), sources)
 
 
 def _split(settings: str) -> list[str]:

@@ -43,7 +43,7 @@ def train_and_save(spec: ModelSpec, log: OfflineLog, *, seed: int, out: Path, co
         spec: the recommender.
         log: as it was read.
         seed: of the training.
-        out: the folder; must not exist, which is found out before anything is trained.
+        out: the folder; must not exist and can be made, which is found out before anything is trained.
         console: shows progress if it is a terminal.
 
     Raises:
@@ -51,32 +51,31 @@ def train_and_save(spec: ModelSpec, log: OfflineLog, *, seed: int, out: Path, co
         StorageError: it cannot be saved.
     """
     keep_freed_memory()
-    if out.exists():
-        raise storage.StorageError(f"{out}: exists, expected the name of a new folder (--out)")
     recommender = build(spec.recommender, spec.config)
     if recommender.traits.needs_utility:
         raise RecommenderError(f"model {spec.name!r}: reads latent utilities, which no log has")
-    clock = time.perf_counter()
-    with StudyProgress(console) as progress:
-        tell = partial(_say, throttled(progress.update), spec.name)
-        recommender.fit(log.interactions, log.items, seed=seed, progress=tell)
-    seconds = time.perf_counter() - clock
-    info = storage.save(
-        out,
-        recommender,
-        spec.recommender,
-        spec.config,
-        log.items,
-        item_ids=log.item_ids,
-        user_ids=log.user_ids,
-        training={
-            "log": Path(log.file).name,
-            "log_sha256": log.sha256,
-            "rows": len(log.interactions),
-            "start_millisecond": log.start_millisecond,
-            "seed": seed,
-        },
-    )
+    with storage.new_folder(out) as part:
+        clock = time.perf_counter()
+        with StudyProgress(console) as progress:
+            tell = partial(_say, throttled(progress.update), spec.name)
+            recommender.fit(log.interactions, log.items, seed=seed, progress=tell)
+        seconds = time.perf_counter() - clock
+        info = storage.write(
+            part,
+            recommender,
+            spec.recommender,
+            spec.config,
+            log.items,
+            item_ids=log.item_ids,
+            user_ids=log.user_ids,
+            training={
+                "log": Path(log.file).name,
+                "log_sha256": log.sha256,
+                "rows": len(log.interactions),
+                "start_millisecond": log.start_millisecond,
+                "seed": seed,
+            },
+        )
     n_bytes = sum((out / name).stat().st_size for name in (storage.MODEL_FILE, storage.WEIGHTS_FILE))
     return Trained(out, info, n_bytes, seconds)
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from recommenders import storage
 from recommenders.base import RecommenderError
 from recommenders.registry import build
-from tests.recommenders.cases import CASES, ask, assert_same, fitted, make_items, make_requests, name_of
+from tests.recommenders.cases import CASES, ask, assert_same, fitted, make_items, make_log, make_requests, name_of
 
 SERVED = [case for case in CASES if name_of(case) not in ("oracle",)]
 
@@ -160,6 +160,47 @@ def test_a_module_is_imported_only_if_allowed(tmp_path: Path) -> None:
     with pytest.raises(storage.StorageError, match="which is code to be imported"):
         storage.load(tmp_path / "m")
     assert storage.load(tmp_path / "m", allow_import=True).info.recommender == name
+
+
+def test_nothing_within_wrappers_is_imported_unless_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imported_by_load.py").write_text("raise SystemExit('ran')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    saved(tmp_path / "m", "popularity")
+    inner = {"recommender": "drop_disliked", "config": {"model": {"recommender": "imported_by_load:Evil"}}}
+    rewrite(tmp_path / "m", lambda c: c.update(recommender="block_disliked", config={"model": inner}))
+    message = r"config\.model\.config\.model\.recommender: got 'imported_by_load:Evil', which is code"
+    with pytest.raises(storage.StorageError, match=message):
+        storage.load(tmp_path / "m")
+    with pytest.raises(SystemExit, match="ran"):
+        storage.load(tmp_path / "m", allow_import=True)
+
+
+def test_the_defaults_of_wrapped_models_are_saved(tmp_path: Path) -> None:
+    config = {"model": {"recommender": "drop_disliked", "config": {"model": {"recommender": "item_knn"}}}}
+    model = build("block_disliked", config)
+    model.fit(make_log(0), make_items(), seed=0)
+    info = storage.save(tmp_path / "m", model, "block_disliked", config, make_items())
+    assert info.config["model"]["config"]["model"]["config"] == build("item_knn").config.model_dump()  # type: ignore[attr-defined]
+
+
+def test_a_new_folder_that_fails_leaves_nothing_even_above_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), storage.new_folder(tmp_path / "a" / "b" / "m") as part:
+        (part / "file").rename(part / "no such folder" / "file")
+    assert os.listdir(tmp_path) == []
+    with storage.new_folder(tmp_path / "a" / "m") as part:
+        (part / "file").write_text("whole")
+    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["m", "file"]
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "file/m"])
+def test_a_folder_that_cannot_be_made_is_refused_on_entering(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    entered = False
+    with pytest.raises(storage.StorageError, match="expected a new folder to write to"):  # noqa: SIM117
+        with storage.new_folder(tmp_path / name):
+            entered = True
+    assert not entered
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from recommenders import storage
 from recommenders.base import Feedback
+from recommenders.popularity import Popularity
 from simulator.cli import main
 from simulator.commands import models
 from simulator.commands.logs import SHIPPED, LogOptions, open_log
@@ -109,7 +110,17 @@ def test_backtests_are_no_runs_of_a_scenario(log: str) -> None:
         ([*LOG, "--model", "popularity:=2"], "got '=2', expected key=value"),
         ([*LOG, "--models", "absent.yaml"], "absent.yaml: got No such file"),
         ([*LOG, "--model", "oracle"], "reads latent utilities"),
-        ([*LOG, "--negative", "hate"], "feedback: got 'hate', expected one of"),
+        ([*LOG, "--negative", "hate"], "--negative: got 'hate', expected one or more of dislike"),
+        (
+            [*LOG, "--negative", "dislike,like"],
+            "--negative: got 'like', expected one or more of dislike, dismiss, skip",
+        ),
+        ([*LOG, "--name", "../../escaped"], "--name: got '../../escaped', expected the name of one folder"),
+        ([*LOG, "--name", "/tmp/escaped"], "--name: got '/tmp/escaped', expected the name of one folder"),
+        ([*LOG, "--name", ""], "--name: got '', expected the name of one folder"),
+        ([*LOG, "--separator", ";;"], "separator: got ';;', expected one ASCII character"),
+        ([*LOG, "--separator", ""], "separator: got '', expected one ASCII character"),
+        ([*LOG, "--time-unit", "ns"], "timestamp: got the unit ns for times from 1600000000 to"),
         ([*LOG, "--test-from", "yesterday"], "--test-from: got 'yesterday', expected an ISO date"),
         ([*LOG, "--test-from", "2031-01-01"], "split: got no test row"),
         ([*LOG, "--columns", "usr=u"], "--columns: got 'usr', expected one of: user, item, timestamp"),
@@ -138,6 +149,44 @@ def test_a_file_of_models_is_checked_by_line(log: str) -> None:
     result = invoke("backtest", "--log", log, *LOG, "--models", "models.yaml")
     assert result.exit_code == 2
     assert "models.yaml:2:15: models[0].recommnder" in result.stderr
+
+
+def test_settings_in_a_file_of_models_are_as_strict_as_a_scenario(log: str) -> None:
+    Path("models.yaml").write_text(
+        "models:\n"
+        "  - {name: a, recommender: gru4rec, config: {dim: '16'}}\n"
+        "  - {name: b, recommender: block_disliked, config: {model: {recommender: item_knn, config: {window: true}}}}\n"
+        "  - {name: c, recommender: popularty}\n"
+    )
+    result = invoke("backtest", "--log", log, *LOG, "--models", "models.yaml")
+    assert result.exit_code == 2
+    for fault in (
+        "models.yaml:2:51: models[0].config.dim: got '16', expected a whole number",
+        "models[1].config.model.config.window: got true, expected a whole number",
+        "models.yaml:4:28: models[2].recommender: got 'popularty'",
+    ):
+        assert fault in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--out", "n" * 300],
+        ["train", "--out", "my log.csv/model"],
+        ["backtest", "--name", "n" * 300],
+        ["backtest", "--out", "my log.csv/results"],
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_told_before_any_training(
+    log: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[object] = []
+    monkeypatch.setattr(Popularity, "fit", lambda self, *_, **__: fitted.append(self))
+    result = invoke(*command, "--log", log, *LOG, "--model", "popularity")
+    assert result.exit_code == 2, result.output
+    assert "expected a new folder to write to" in result.stderr
+    assert fitted == []
+    assert [path.name for path in Path().iterdir()] == ["my log.csv"]
 
 
 def test_train_saves_what_load_gives_back(log: str) -> None:
