@@ -119,7 +119,7 @@ def test_another_loss_on_negatives_is_refused() -> None:
 
 def test_each_term_lowers_rejected_items() -> None:
     def auc(alpha: float, beta: float) -> float:
-        settings = {"negative_sequence_weight": alpha, "contrast_weight": beta}
+        settings = {"epochs": 6, "negative_sequence_weight": alpha, "contrast_weight": beta}
         return auc_of_tastes("pnfrec", settings, Feedback.SKIP)
 
     neither = auc(0.0, 0.0)
