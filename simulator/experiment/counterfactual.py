@@ -16,7 +16,7 @@ from simulator.engine.clock import Service, Trajectory, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat
 from simulator.engine.snapshot import Snapshot, deploy, genesis
-from simulator.scenario import schema
+from simulator.scenario.counterfactuals import Action, Counterfactual
 from simulator.world.behaviour import Behaviour
 from simulator.world.population import build_population
 from simulator.world.random_behaviour import ForcedAction, RandomBehaviour
@@ -64,7 +64,7 @@ def run_counterfactual(
     world: World,
     service: Service,
     model: State,
-    settings: schema.Counterfactual,
+    settings: Counterfactual,
     *,
     start_tick: int,
     heartbeat: Heartbeat | None = None,
@@ -89,7 +89,7 @@ def run_counterfactual(
     fork_tick = start_tick + (settings.k - 1) * settings.request_every
     prefix = simulate(world, behaviour, service, deploy(beginning, model), fork_tick, heartbeat=heartbeat)
 
-    def branch(action: tuple[schema.Action, ...]) -> Branch:
+    def branch(action: tuple[Action, ...]) -> Branch:
         forced = ForcedAction(behaviour, settings.k - 1, action)
         return _branch(world, service, forced, prefix.end, settings)
 
@@ -98,9 +98,7 @@ def run_counterfactual(
     return Branches(prefix.log, of_item_k.item, base, action)
 
 
-def _branch(
-    world: World, service: Service, behaviour: Behaviour, start: Snapshot, settings: schema.Counterfactual
-) -> Branch:
+def _branch(world: World, service: Service, behaviour: Behaviour, start: Snapshot, settings: Counterfactual) -> Branch:
     parted = simulate(world, behaviour, service, start, start.tick + settings.request_every)
     measured = replace(service, platform=service.platform.model_copy(update={"slate_size": settings.slate_size}))
     following: Trajectory = simulate(world, behaviour, measured, parted.end, parted.end.tick + 1)

@@ -25,6 +25,7 @@ from simulator.scenario import schema
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.faults import Sources
 from simulator.scenario.presets import merge_beneath, read_preset
+from simulator.scenario.settings import Name, Positive, Section
 from simulator.scenario.validation import validate
 from simulator.scenario.yaml_nodes import parse_yaml
 from simulator.world.behaviour import UtilityBehaviour
@@ -42,24 +43,24 @@ Watch = Callable[[str, float, float, int], None]
 """Called as `watch(run, day, days, impressions)`: progress of a run, with the impressions since last told."""
 
 
-class Figure(schema.Section):
+class Figure(Section):
     """One figure that a preset is held to. A point has `low` equal to `high`."""
 
-    statistic: schema.Name
+    statistic: Name
     """Name in `target_statistics.STATISTICS`."""
     label: Annotated[str, Field(min_length=1)]
     """The figure in words."""
-    low: schema.Positive
+    low: Positive
     """Lower end of the target."""
-    high: schema.Positive
+    high: Positive
     """Upper end of the target."""
     unit: Literal["share", "count", "seconds", "minutes", "score"]
     """Tells how to print a value."""
     source: Annotated[str, Field(min_length=1)]
     """Where the target comes from, and by what arithmetic if it is derived."""
-    run: schema.Name
+    run: Name
     """The run that the figure is measured on."""
-    over: schema.Name | None = None
+    over: Name | None = None
     """A second run: the figure is then a ratio, the statistic on `run` over the statistic on this one."""
 
     @model_validator(mode="after")
@@ -78,7 +79,7 @@ class MeasuredRun(schema.Policy):
     """Simulated days; none: as long as the sheet says."""
 
 
-class TargetSheet(schema.Section):
+class TargetSheet(Section):
     """The figures of a preset, and the world in which they are measured."""
 
     catalogue: schema.Catalogue
@@ -89,7 +90,7 @@ class TargetSheet(schema.Section):
     """Simulated users, so many that chance moves no figure by more than a small part of the tolerance."""
     days: Annotated[int, Field(ge=1)]
     """Simulated days of a run that names none."""
-    runs: Annotated[dict[schema.Name, MeasuredRun], Field(min_length=1)]
+    runs: Annotated[dict[Name, MeasuredRun], Field(min_length=1)]
     """The simulations, by name."""
     figures: Annotated[tuple[Figure, ...], Field(min_length=1)]
     """What is compared."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -109,6 +109,12 @@ def _types(kind: type[Any]) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in fields(kind)}
 
 
+@lru_cache
+def _defaults(kind: type[Any]) -> frozenset[str]:
+    """Keys that a file may lack: an older version of Pushback did not write them yet."""
+    return frozenset(f.name for f in fields(kind) if f.default is not MISSING)
+
+
 def _read(kind: Any, value: object, source: str, path: str) -> Any:
     if is_dataclass(kind):
         return _read_record(kind, value, source, path)  # type: ignore[arg-type]
@@ -124,12 +130,12 @@ def _read_record(kind: type[T], value: object, source: str, path: str) -> T:
     if not isinstance(value, dict):
         raise _wrong(source, path, value, f"an object with {', '.join(types)}")
     for key in types:
-        if key not in value:
+        if key not in value and key not in _defaults(kind):  # type: ignore[arg-type]
             raise ReportError(f"{source}: {_join(path, key)}: missing, expected {_expected(types[key])}")
     for key in value:
         if key not in types:
             raise ReportError(f"{source}: {_join(path, key)}: unknown key, expected only {', '.join(types)}")
-    return kind(**{key: _read(types[key], value[key], source, _join(path, key)) for key in types})
+    return kind(**{key: _read(types[key], value[key], source, _join(path, key)) for key in types if key in value})
 
 
 def _read_tuple(kind: Any, value: object, source: str, path: str) -> tuple[Any, ...]:

@@ -8,29 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import Field
 
-from simulator.scenario.durations import format_duration, parse_duration
-
-Duration = Annotated[
-    int,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w)\s*)+$"}),
-]
-"""A span of simulated time, in ticks (milliseconds); written as people write it: `15m`, `1h 30m`, `30d`."""
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-PositiveDuration = Annotated[Duration, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of a scenario: frozen, documented, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+from simulator.scenario.ab_tests import PairedABTest
+from simulator.scenario.counterfactuals import Counterfactual
+from simulator.scenario.durations import parse_duration
+from simulator.scenario.settings import (
+    Duration,
+    Name,
+    NonNegative,
+    Positive,
+    PositiveDuration,
+    Probability,
+    Section,
+)
 
 
 class ColumnNames(Section):
@@ -247,7 +238,7 @@ class Policy(Section):
 
     recommender: str
     """A registered name (`pushback list recommenders`) or `module:Class` of your own."""
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each instance
     """The recommender's settings."""
 
 
@@ -271,41 +262,6 @@ class Platform(Section):
     """Time from the start of a retraining to the deployment of its model."""
     release_every: PositiveDuration = parse_duration("1d")
     """Period at which new items enter and expired ones leave the catalogue."""
-
-
-class PairedABTest(Section):
-    """The same users live in each arm's own world, under common keyed draws."""
-
-    duration: PositiveDuration = parse_duration("7d")
-    """Length of the experiment, after the warm-up."""
-
-
-Action = Literal["long_dwell", "skip", "like", "dislike", "dismiss"]
-
-
-class Counterfactual(Section):
-    """Paired trajectories that differ in one action (Wang et al. 2023, section 4)."""
-
-    runs: Annotated[int, Field(ge=1, le=10_000_000)] = 2_000
-    """Number of simulated users, each with one trajectory."""
-    k: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """The item at which the branches part."""
-    base: Annotated[tuple[Action, ...], Field(min_length=1)] = ("long_dwell",)
-    """What the user does at item k in the base branch."""
-    action: Annotated[tuple[Action, ...], Field(min_length=1)] = ("long_dwell", "dislike")
-    """What the user does at item k in the other branch."""
-    slate_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Size of the slates on which similarity is measured."""
-    request_every: PositiveDuration = parse_duration("5m")
-    """Simulated time between two requests of a trajectory; long enough for an item's feedback to be delivered."""
-    long_dwell_probability: Probability = 0.5
-    """Random behaviour of the prefix: chance of a long dwell."""
-    skip_probability: Probability = 0.3
-    """Random behaviour of the prefix: chance of a skip; neither is a short dwell."""
-    like_probability: Probability = 0.05
-    """Random behaviour of the prefix: chance of a like."""
-    dislike_probability: Probability = 0.05
-    """Random behaviour of the prefix: chance of a dislike."""
 
 
 class Scenario(Section):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recommenders.base import Feedback, Float32, Int32, Int64, UInt8
 from simulator.draws import Purpose
-from simulator.scenario import schema
+from simulator.scenario.counterfactuals import Action, Counterfactual
 from simulator.scenario.durations import PLAIN_LONG_DWELL
 from simulator.world.behaviour import Behaviour, Responses, done_after
 from simulator.world.state import UserState, new_state
@@ -29,7 +29,7 @@ class RandomBehaviour:
     All users come at `start_tick` and then once every `settings.request_every`.
     """
 
-    settings: schema.Counterfactual
+    settings: Counterfactual
     start_tick: int
 
     def begin(self, world: World) -> UserState:
@@ -82,7 +82,7 @@ class ForcedAction:
 
     behaviour: Behaviour
     step: int
-    action: tuple[schema.Action, ...]
+    action: tuple[Action, ...]
 
     def begin(self, world: World) -> UserState:
         """As the other behaviour."""

@@ -9,11 +9,11 @@ import pytest
 
 from recommenders.base import Feedback, Requests, Slates
 from simulator.experiment.counterfactual import run_counterfactual, world_of_runs
-from simulator.scenario import schema
+from simulator.scenario.counterfactuals import Counterfactual
 from tests.simulator.engine.worlds import DAY, Responsive, first_model, service, small_world
 
 K, RUNS = 7, 9
-SETTINGS = schema.Counterfactual.model_validate(
+SETTINGS = Counterfactual.model_validate(
     {"runs": RUNS, "k": K, "slate_size": 10, "request_every": "5m", "dislike_probability": 0.2}
 )
 

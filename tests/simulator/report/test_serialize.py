@@ -55,6 +55,13 @@ def test_non_finite_numbers_are_written_as_null_and_read_as_nan() -> None:
     assert all(math.isnan(v) for v in (mean.value, mean.low, mean.high))
 
 
+def test_a_part_that_an_older_version_did_not_write_is_empty() -> None:
+    data = json.loads(results_to_json(sample_results()))
+    del data["verdicts"], data["levels"][0]["mean"]["note"]
+    read = results_from_json(json.dumps(data), "results.json")
+    assert read.verdicts == () and read.levels[0].mean.note == ""
+
+
 def corrupted(change: Any) -> str:
     data = json.loads(results_to_json(sample_results()))
     change(data)
