@@ -59,7 +59,8 @@ def test_a_part_that_an_older_version_did_not_write_is_empty() -> None:
     data = json.loads(results_to_json(sample_results()))
     del data["verdicts"], data["levels"][0]["mean"]["note"]
     read = results_from_json(json.dumps(data), "results.json")
-    assert read.verdicts == () and read.levels[0].mean.note == ""
+    assert read.verdicts == ()
+    assert read.levels[0].mean.note == ""
 
 
 def corrupted(change: Any) -> str:
