@@ -6,11 +6,10 @@ Arms are independent of each other once the warm-up is over, so they may run one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from time import perf_counter
-
-import numpy as np
+from typing import Any
 
 from recommenders.base import Recommender, State
 from simulator.draws import Purpose
@@ -19,11 +18,14 @@ from simulator.engine.log import EventLog
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.abtest import ABAnalysis, analyse
-from simulator.experiment.counterfactual import Branches, run_counterfactual, world_of_runs
+from simulator.experiment.counterfactual import Branches, run_counterfactual
+from simulator.experiment.metrics import select_metrics
 from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
-from simulator.experiment.responsiveness import responsiveness, similarity
-from simulator.experiment.results import Responsiveness, Results, TrajectoryPair
+from simulator.experiment.responses import analyse_branches, future_effects
+from simulator.experiment.responsiveness import similarity
+from simulator.experiment.results import Results, TrajectoryPair
 from simulator.experiment.verdicts import judge
+from simulator.scenario.counterfactuals import actions_label
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
@@ -110,7 +112,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
         EngineError: the recommender could not be trained or broke its contract.
     """
     scenario, world, start = study.scenario, study.world, study.start
-    platform = scenario.platform
+    platform = scenario.platform_of(name)
     seconds: dict[str, float] = {}
     clock = perf_counter()
     model = _fit(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
@@ -129,9 +131,10 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
     if scenario.counterfactual is not None:
         clock = perf_counter()
         settings = scenario.counterfactual
-        until = start.tick + settings.k * settings.request_every
+        by_item_k = settings.prefix == "random" and settings.trigger == "item_k"
+        until = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
         branches = run_counterfactual(
-            world_of_runs(world, settings.runs), service, model, settings, start_tick=start.tick,
+            world, service, model, settings, start=start,
             heartbeat=_heartbeat(watch, "counterfactual", start.tick, until, platform.slate_size),
         )  # fmt: skip
         seconds["counterfactual"] = perf_counter() - clock
@@ -166,10 +169,10 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         outcomes: one for each arm, in the scenario's order.
     """
     scenario = study.scenario
-    responses = _responses(study, outcomes)
     analysis = _ab_test(study, outcomes)
     ab_ticks = scenario.ab_test.duration if scenario.ab_test else 0
     counterfactual = scenario.counterfactual
+    lives_on = counterfactual is not None and counterfactual.follow is not None
     results = Results(
         scenario=name,
         question=scenario.question,
@@ -179,12 +182,13 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         confidence=scenario.confidence,
         users=study.world.population.n_users if scenario.ab_test else 0,
         runs=counterfactual.runs if counterfactual else 0,
-        base_action=" + ".join(counterfactual.base) if counterfactual else "",
-        other_action=" + ".join(counterfactual.action) if counterfactual else "",
+        base_action=actions_label(counterfactual.base) if counterfactual else "",
+        other_action=actions_label(counterfactual.action) if counterfactual else "",
         ab_days=ab_ticks / TICKS_PER_DAY,
         answer="",
-        responsiveness=responses,
         pairs=_pairs(study, outcomes),
+        metrics=tuple(m.info for m in select_metrics(scenario.metrics)) if lives_on else (),
+        **_responses(study, outcomes),
     )
     if analysis is not None:
         results = replace(
@@ -204,17 +208,26 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
     return replace(results, verdicts=verdicts)
 
 
-def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[Responsiveness, ...]:
-    items = study.world.catalogue.features
-    found: list[Responsiveness] = []
+def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[Any, ...]]:
+    """Attributes of `Results` that come from the counterfactual."""
+    settings, confidence = study.scenario.counterfactual, study.scenario.confidence
+    lived = settings is not None and settings.prefix == "lived"
+    before = study.start.log if lived else _EMPTY
+    found: dict[str, tuple[Any, ...]] = {}
     for o in outcomes:
-        if o.branches is not None:
-            b = o.branches
-            found += responsiveness(
-                o.name, b.base.next_slates, b.action.next_slates, b.focus_item, items,
-                confidence=study.scenario.confidence,
+        if settings is None or o.branches is None:
+            continue
+        analysis = analyse_branches(
+            o.name, o.branches, before, study.world.catalogue, confidence=confidence, segmented=lived
+        )
+        parts = {f.name: getattr(analysis, f.name) for f in fields(analysis)}
+        if lived and settings.follow is not None:
+            parts["futures"] = future_effects(
+                o.name, o.branches, before, study.scenario.metrics, study.world.catalogue.features,
+                n_users=study.world.population.n_users, start_tick=study.start.tick, confidence=confidence,
             )  # fmt: skip
-    return tuple(found)
+        found = {name: (*found.get(name, ()), *rows) for name, rows in parts.items()}
+    return found
 
 
 def _ab_test(study: Study, outcomes: Sequence[ArmOutcome]) -> ABAnalysis | None:
@@ -241,18 +254,19 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
         if o.branches is None or scenario.counterfactual is None:
             continue
         b = o.branches
-        users = np.arange(scenario.counterfactual.runs, dtype=np.int32)  # run i is user i
-        base, action = (similarity(x.next_slates, b.focus_item, items).creator for x in (b.base, b.action))
+        made = (b.base.next_slates[:, 0] >= 0) & (b.action.next_slates[:, 0] >= 0)
+        run, focus_item = b.run[made], b.focus_item[made]
+        base, action = (similarity(x.next_slates[made], focus_item, items).creator for x in (b.base, b.action))
         if (base == action).all():
             continue
         pairs += [
             counterfactual_pair(
-                o.name, notable.row, prefix=b.prefix, base=b.base.log, action=b.action.log,
-                base_label=" + ".join(scenario.counterfactual.base),
-                action_label=" + ".join(scenario.counterfactual.action),
-                focus_item=int(b.focus_item[notable.row]), items=items, why=notable.why,
+                o.name, int(run[notable.row]), prefix=b.prefix, base=b.base.log, action=b.action.log,
+                base_label=actions_label(scenario.counterfactual.base),
+                action_label=actions_label(scenario.counterfactual.action),
+                focus_item=int(focus_item[notable.row]), items=items, why=notable.why,
             )
-            for notable in notable_runs(users, base, action)
+            for notable in notable_runs(run, base, action)
         ]  # fmt: skip
     if scenario.ab_test is not None:
         logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}
