@@ -25,7 +25,7 @@ from simulator.experiment.responses import analyse_branches, future_effects
 from simulator.experiment.responsiveness import similarity
 from simulator.experiment.results import Results, TrajectoryPair
 from simulator.experiment.verdicts import judge
-from simulator.scenario.counterfactuals import actions_label
+from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
@@ -181,7 +181,8 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         arms=tuple(o.name for o in outcomes),
         confidence=scenario.confidence,
         users=study.world.population.n_users if scenario.ab_test else 0,
-        runs=counterfactual.runs if counterfactual else 0,
+        runs=min((len(o.branches.run) for o in outcomes if o.branches is not None), default=0),
+        protocol=protocol_in_words(counterfactual) if counterfactual else "",
         base_action=actions_label(counterfactual.base) if counterfactual else "",
         other_action=actions_label(counterfactual.action) if counterfactual else "",
         ab_days=ab_ticks / TICKS_PER_DAY,
@@ -201,7 +202,7 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
     thresholds = [parse_threshold(text) for text in scenario.thresholds]
     verdicts = judge(
         thresholds,
-        responsiveness=results.responsiveness,
+        responsiveness=[*results.responsiveness, *results.selectivity],
         comparisons=results.comparisons,
         levels=results.levels,
     )
