@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from recommenders.base import Feedback
 from simulator.engine.log import EventLog
-from simulator.experiment.metrics import METRICS, LogView, Metric, WorldMetric, select_metrics
+from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, WorldMetric, select_metrics
+from simulator.experiment.metrics.base import protected
+from simulator.experiment.metrics.contract import check_info
 from simulator.scenario.durations import TICKS_PER_DAY
 from tests.simulator.experiment.strategies import HOUR, MAX_USERS, Row, items, log_of, logs, rows_of
 
@@ -140,6 +142,19 @@ def test_days_add_up_to_the_window(log: EventLog, window: tuple[int, int]) -> No
         np.testing.assert_allclose(sum(p.denominator for p in parts), whole.denominator, rtol=1e-9, err_msg=name)
 
 
+@given(log=logs(), window=windows)
+@settings(deadline=None, max_examples=30)
+def test_a_days_value_owes_nothing_to_what_its_window_has_worked_out_before(
+    log: EventLog, window: tuple[int, int]
+) -> None:
+    view = view_of(log, window)
+    for name, metric in PER_USER.items():
+        metric.compute(view)
+        for day in view.days:
+            alone = LogView(log, ITEMS, MAX_USERS, day.start_tick, day.end_tick, horizon_tick=window[1])
+            np.testing.assert_array_equal(metric.compute(day).numerator, metric.compute(alone).numerator, err_msg=name)
+
+
 @given(log=logs(), window=windows, order=st.permutations(range(MAX_USERS)))
 @settings(deadline=None, max_examples=30)
 def test_renaming_users_renames_their_values(log: EventLog, window: tuple[int, int], order: list[int]) -> None:
@@ -176,6 +191,15 @@ def test_dislikes_of_the_warm_up_make_a_later_dislike_a_repeat() -> None:
     assert PER_USER["repeat_dislikes_topic"].compute(test).numerator[0] == 0
 
 
+def test_what_metrics_share_cannot_be_written_to() -> None:
+    log = log_of([Row(0, 0)])
+    view = view_of(protected(log), (0, TICKS_PER_DAY))
+    for array in (view.log.feedback, view.rows.user, view.impressions, view.opens_request, view.day(0).rows.tick):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    assert log.feedback.flags.writeable
+
+
 def test_a_return_needs_its_later_day_whole() -> None:
     log = log_of([Row(0, 0), Row(TICKS_PER_DAY, 0)])
     whole = PER_USER["return_1d"].compute(view_of(log, (0, 2 * TICKS_PER_DAY)))
@@ -188,7 +212,7 @@ def test_a_return_needs_its_later_day_whole() -> None:
 def test_selection_keeps_the_order_asked_for_and_names_what_is_unknown() -> None:
     assert [m.info.name for m in select_metrics(["skip_rate", "dislike_rate"])] == ["skip_rate", "dislike_rate"]
     assert select_metrics([]) == tuple(METRICS.values())
-    with pytest.raises(ValueError, match=r"got clicks, expected names among dislike_rate"):
+    with pytest.raises(MetricError, match=r"got 'clicks', expected one of dislike_rate, .*, or module:object$"):
         select_metrics(["skip_rate", "clicks"])
 
 
@@ -201,6 +225,5 @@ def test_a_day_outside_the_window_is_refused() -> None:
 def test_infos_are_complete() -> None:
     for name, metric in METRICS.items():
         assert metric.info.name == name
-        assert metric.info.unit in {"share", "seconds", "count", "score"}
-        assert metric.info.better in {"lower", "higher", "neither"}
+        check_info(metric.info, name)
         assert metric.info.label[0].isupper()
