@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommenders.base import Float64
+from recommenders.base import Feedback, Float64
 from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics.base import EMPTY_WINDOW, LogView, Metric
 from simulator.experiment.results import MetricInfo
+
+NO_SESSIONS = "no session began in the window"
+SECONDS_PER_HOUR = 3_600
 
 
 def seconds_of_dwell(view: LogView) -> Float64:
@@ -25,9 +28,33 @@ def dwell_per_user_day(view: LogView) -> PerUser:
     return PerUser(seconds_of_dwell(view), view.every_user(view.length_days), EMPTY_WINDOW)
 
 
+def satisfied_dwell_per_user_day(view: LogView) -> PerUser:
+    """Seconds of the long dwells without a dislike or a dismissal, per user and day of the window.
+
+    A part of a day counts as that part.
+    """
+    satisfied = view.flagged(Feedback.LONG_DWELL) & ~view.flagged(Feedback.DISLIKE | Feedback.DISMISS)
+    seconds = view.sum_by_user(view.rows.user[satisfied], view.rows.dwell_seconds[satisfied])
+    return PerUser(seconds, view.every_user(view.length_days), EMPTY_WINDOW)
+
+
 def sessions_per_user_day(view: LogView) -> PerUser:
     """Sessions begun in the window, per user and day of the window; a part of a day counts as that part."""
     return PerUser(sessions_begun(view), view.every_user(view.length_days), EMPTY_WINDOW)
+
+
+def impressions_per_session(view: LogView) -> PerUser:
+    """Impressions of the window, per session begun in it.
+
+    What a session brings over the edge of the window counts on the side where it happens: what comes in and what goes
+    out is equal on average, and sessions per user-day times impressions per session is impressions per user-day.
+    """
+    return PerUser(view.impressions, sessions_begun(view), NO_SESSIONS)
+
+
+def dwell_per_session(view: LogView) -> PerUser:
+    """Seconds of dwell in the window, per session begun in it; edges as with `impressions_per_session`."""
+    return PerUser(seconds_of_dwell(view), sessions_begun(view), NO_SESSIONS)
 
 
 def daily_active_users(view: LogView) -> PerUser:
@@ -36,6 +63,25 @@ def daily_active_users(view: LogView) -> PerUser:
     for day in range(view.n_days):
         active += view.active_on(day)
     return PerUser(active, view.every_user(view.n_days), EMPTY_WINDOW)
+
+
+def viewers(view: LogView) -> PerUser:
+    """User-days with at least one long dwell, per user and day of the window.
+
+    To be served a slate is to be active, whatever one makes of it; to watch something is to be a viewer.
+    """
+    viewing = np.zeros(view.n_users)
+    for day in view.days:
+        viewing += day.count(day.flagged(Feedback.LONG_DWELL)) > 0
+    return PerUser(viewing, view.every_user(view.n_days), EMPTY_WINDOW)
+
+
+def heavy_users(view: LogView, seconds: float) -> PerUser:
+    """User-days with at least so many seconds of dwell, per user and day of the window."""
+    heavy = np.zeros(view.n_users)
+    for day in view.days:
+        heavy += seconds_of_dwell(day) >= seconds
+    return PerUser(heavy, view.every_user(view.n_days), EMPTY_WINDOW)
 
 
 def return_after(view: LogView, days: int) -> PerUser:
@@ -59,6 +105,16 @@ DWELL: tuple[Metric, ...] = (
         ),
         dwell_per_user_day,
     ),
+    Metric(
+        MetricInfo(
+            "satisfied_dwell_per_user_day",
+            "Satisfied dwell per user-day",
+            "Seconds of long dwells without a dislike or a dismissal, per user and day",
+            "seconds",
+            "higher",
+        ),
+        satisfied_dwell_per_user_day,
+    ),
 )
 
 SESSIONS: tuple[Metric, ...] = (
@@ -67,6 +123,20 @@ SESSIONS: tuple[Metric, ...] = (
             "sessions_per_user_day", "Sessions per user-day", "Sessions begun per user and day", "count", "higher"
         ),
         sessions_per_user_day,
+    ),
+    Metric(
+        MetricInfo(
+            "session_impressions",
+            "Impressions per session",
+            "Impressions looked at, per session begun",
+            "count",
+            "higher",
+        ),
+        impressions_per_session,
+    ),
+    Metric(
+        MetricInfo("dwell_per_session", "Dwell per session", "Seconds of dwell per session begun", "seconds", "higher"),
+        dwell_per_session,
     ),
 )
 
@@ -80,6 +150,26 @@ DAYS: tuple[Metric, ...] = (
             "higher",
         ),
         daily_active_users,
+    ),
+    Metric(
+        MetricInfo(
+            "viewers",
+            "Daily viewers",
+            "User-days with at least one long dwell, per user and day",
+            "share",
+            "higher",
+        ),
+        viewers,
+    ),
+    Metric(
+        MetricInfo(
+            "heavy_users",
+            "Heavy users",
+            "User-days with at least one hour of dwell, per user and day",
+            "share",
+            "higher",
+        ),
+        lambda view: heavy_users(view, SECONDS_PER_HOUR),
     ),
     Metric(
         MetricInfo(

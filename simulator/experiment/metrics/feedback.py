@@ -15,6 +15,9 @@ from simulator.experiment.results import MetricInfo
 
 Group = Literal["creator", "topic"]
 
+PUSH_BACK = Feedback.DISLIKE | Feedback.DISMISS | Feedback.SKIP
+"""All negative feedback, explicit and implicit."""
+
 
 def flag_rate(view: LogView, flags: Feedback) -> PerUser:
     """Impressions with any of the feedback flags, per impression."""
@@ -68,6 +71,16 @@ RATES: tuple[Metric, ...] = (
         lambda view: flag_rate(view, Feedback.SKIP),
     ),
     Metric(
+        MetricInfo(
+            "push_back_rate",
+            "Push-back rate",
+            "Impressions with a dislike, a dismissal or a skip, per impression looked at",
+            "share",
+            "lower",
+        ),
+        lambda view: flag_rate(view, PUSH_BACK),
+    ),
+    Metric(
         MetricInfo("long_view_rate", "Long-view rate", "Long dwells per impression looked at", "share", "higher"),
         lambda view: flag_rate(view, Feedback.LONG_DWELL),
     ),
@@ -98,9 +111,23 @@ REPEATS: tuple[Metric, ...] = (
         ),
         lambda view: repeats(view, Feedback.DISLIKE, "topic"),
     ),
+    Metric(
+        MetricInfo(
+            "repeat_skips_creator",
+            "Repeated skips, same creator",
+            "Skips on a creator that the user has skipped before, per impression looked at",
+            "share",
+            "lower",
+        ),
+        lambda view: repeats(view, Feedback.SKIP, "creator"),
+    ),
 )
 
 USERS: tuple[Metric, ...] = (
+    Metric(
+        MetricInfo("dislike_users", "Users who dislike", "Users with at least one dislike, per user", "share", "lower"),
+        lambda view: users_with(view, Feedback.DISLIKE),
+    ),
     Metric(
         MetricInfo(
             "dismissing_users", "Users who dismiss", "Users with at least one dismissal, per user", "share", "lower"

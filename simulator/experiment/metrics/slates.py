@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from recommenders.base import Feedback
 from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics.base import NO_REQUESTS, AnyMetric, LogView, Metric, WorldMetric
 from simulator.experiment.results import MetricInfo
@@ -23,6 +24,27 @@ def slate_diversity(view: LogView) -> PerUser:
     return PerUser(total, view.count(view.opens_request), NO_REQUESTS)
 
 
+def consumed_diversity(view: LogView) -> PerUser:
+    """Chance that two of a user's long dwells, drawn without replacement, differ in topic; users count alike.
+
+    A user with n long dwells, n_t of them on primary topic t, has 1 - sum_t n_t (n_t - 1) / (n (n - 1)). Its
+    expectation does not depend on n where topics are drawn alike, which counts of distinct topics and plain entropy
+    both do: who watches twice as much is not more diverse for it. Users with fewer than two long dwells have none.
+
+    Source: Simpson 1949, Nature ("Measurement of diversity", the unbiased estimator); per user, one user one voice.
+    """
+    long = view.flagged(Feedback.LONG_DWELL)
+    cell = np.sort(view.rows.user[long] * np.int64(view.items.n_topics) + view.items.topic[view.rows.item[long]])
+    first = np.flatnonzero(np.diff(cell, prepend=-1))
+    size = np.diff(first, append=len(cell)).astype(np.float64)
+    same = view.sum_by_user((cell[first] // view.items.n_topics).astype(np.int32), size * (size - 1))
+    n = view.count(long)
+    defined = n >= 2
+    # n (n - 1) is 0 for n < 2, and at least 2 otherwise.
+    share_same = same / np.maximum(n * (n - 1), 1)
+    return PerUser(np.where(defined, 1 - share_same, 0.0), defined.astype(np.float64), "nobody had two long dwells")
+
+
 def catalogue_coverage(view: LogView) -> float:
     """Share of the items released before the end of the window that were shown in it; NaN if there are none."""
     n_released = np.count_nonzero(view.items.release_tick < view.end_tick)
@@ -40,6 +62,16 @@ DIVERSITY: tuple[AnyMetric, ...] = (
             "neither",
         ),
         slate_diversity,
+    ),
+    Metric(
+        MetricInfo(
+            "consumed_diversity",
+            "Consumed diversity",
+            "Chance that two long dwells of a user differ in topic, mean over users with at least two",
+            "share",
+            "neither",
+        ),
+        consumed_diversity,
     ),
     WorldMetric(
         MetricInfo(
