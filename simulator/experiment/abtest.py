@@ -9,7 +9,9 @@ from math import isnan, nan
 from recommenders.base import ItemFeatures
 from simulator.engine.log import EventLog
 from simulator.experiment.estimators import DifferenceAndLift, compare, mean_estimate, missing
-from simulator.experiment.metrics import LogView, Metric, WorldMetric, select_metrics
+from simulator.experiment.metrics import METRICS, AnyMetric, LogView, Metric, WorldMetric, select_metrics
+from simulator.experiment.metrics.base import protected
+from simulator.experiment.metrics.contract import measure, measure_world
 from simulator.experiment.results import ArmMetric, Comparison, DailySeries, Estimate, MetricInfo
 
 ONE_NUMBER = "one number per world: no spread over users, hence no interval"
@@ -49,21 +51,21 @@ def analyse(
         logs: arm -> its event log; the same users in each. A log may begin with the warm-up, which only tells what had
             been disliked before.
         control: the arm to compare with.
-        metric_names: which metrics; none for all.
+        metric_names: which metrics, by registered name or `module:object`; none for all built-in ones.
         items: of the catalogue.
         n_users: number of users; ids are below it.
         start_tick, end_tick: the test's window [start, end).
         confidence: level of all intervals, in (0, 1).
 
     Raises:
-        ValueError: the control has no log, a metric is unknown, or the window is empty.
+        ValueError: the control has no log, or the window is empty.
+        MetricError: a metric is unknown, failed, or broke its contract.
     """
     if control not in logs:
         raise ValueError(f"control: got {control}, expected one of {', '.join(logs)}")
     if start_tick >= end_tick:
         raise ValueError(f"end_tick: got {end_tick}, expected more than start_tick {start_tick}")
-    views = {arm: LogView(log, items, n_users, start_tick, end_tick) for arm, log in logs.items()}
-    days = [{arm: view.day(day) for arm, view in views.items()} for day in range(views[control].n_days)]
+    views = {arm: LogView(protected(log), items, n_users, start_tick, end_tick) for arm, log in logs.items()}
     levels: list[ArmMetric] = []
     comparisons: list[Comparison] = []
     series: list[DailySeries] = []
@@ -74,8 +76,33 @@ def analyse(
         levels += [ArmMetric(arm, name, level) for arm, level in effects.levels.items()]
         comparisons += [Comparison(arm, name, e.difference, e.lift) for arm, e in effects.against_control.items()]
         if isinstance(metric, Metric):
-            series += [_series(metric, arm, [day[arm] for day in days]) for arm in views]
+            series += [_series(metric, arm, view.days) for arm, view in views.items()]
     return ABAnalysis(tuple(m.info for m in metrics), tuple(levels), tuple(comparisons), tuple(series))
+
+
+def rehearse(
+    metric_names: Sequence[str], warm_up: EventLog, items: ItemFeatures, *, n_users: int, end_tick: int
+) -> None:
+    """Try the metrics that are not built in on the warm-up and on an empty log, before the arms take their time.
+
+    Args:
+        metric_names: as for `analyse`.
+        warm_up: the log that the arms will have in common.
+        items: of the catalogue.
+        n_users: number of users; ids are below it.
+        end_tick: where the warm-up ends.
+
+    Raises:
+        MetricError: a metric is unknown, failed, or broke its contract.
+    """
+    views = [LogView(protected(log), items, n_users, 0, end_tick) for log in (EventLog.empty(), warm_up)]
+    for metric in select_metrics(metric_names):
+        if metric.info.name not in METRICS:
+            for view in views:
+                if isinstance(metric, Metric):
+                    measure(metric, view)
+                else:
+                    measure_world(metric, view)
 
 
 @dataclass(frozen=True)
@@ -86,15 +113,15 @@ class _Effects:
     against_control: dict[str, DifferenceAndLift]
 
 
-def _effects(metric: Metric | WorldMetric, views: Mapping[str, LogView], control: str, confidence: float) -> _Effects:
+def _effects(metric: AnyMetric, views: Mapping[str, LogView], control: str, confidence: float) -> _Effects:
     treatments = [arm for arm in views if arm != control]
     if isinstance(metric, WorldMetric):
-        numbers = {arm: metric.compute(view) for arm, view in views.items()}
+        numbers = {arm: measure_world(metric, view) for arm, view in views.items()}
         return _Effects(
             {arm: _one_number(number) for arm, number in numbers.items()},
             {arm: _compare_numbers(numbers[arm], numbers[control]) for arm in treatments},
         )
-    parts = {arm: metric.compute(view) for arm, view in views.items()}
+    parts = {arm: measure(metric, view) for arm, view in views.items()}
     return _Effects(
         {arm: mean_estimate(per_user, confidence) for arm, per_user in parts.items()},
         {arm: compare(parts[arm], parts[control], confidence) for arm in treatments},
@@ -114,5 +141,5 @@ def _compare_numbers(treatment: float, control: float) -> DifferenceAndLift:
 
 
 def _series(metric: Metric, arm: str, days: Sequence[LogView]) -> DailySeries:
-    value = tuple(metric.compute(day).ratio() for day in days)
+    value = tuple(measure(metric, day).ratio() for day in days)
     return DailySeries(arm, metric.info.name, tuple(range(len(days))), value)

@@ -17,7 +17,7 @@ from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
-from simulator.experiment.abtest import ABAnalysis, analyse
+from simulator.experiment.abtest import ABAnalysis, analyse, rehearse
 from simulator.experiment.counterfactual import Branches, run_counterfactual
 from simulator.experiment.metrics import select_metrics
 from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
@@ -90,6 +90,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
     Raises:
         CatalogueError: the table of items cannot be used.
         EngineError: the logging policy broke its contract.
+        MetricError: a metric of the user's own failed or broke its contract on the warm-up.
     """
     world = build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
     behaviour = UtilityBehaviour()
@@ -102,6 +103,11 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
     )  # fmt: skip
+    if scenario.ab_test is not None:
+        rehearse(
+            scenario.metrics, trajectory.end.log, world.catalogue.features,
+            n_users=world.population.n_users, end_tick=scenario.warm_up,
+        )  # fmt: skip
     return Study(scenario, world, trajectory.end)
 
 
