@@ -70,7 +70,7 @@ def mixture_boundary(variance: float, rho: float, alpha: float) -> float:
         rho: above 0, in units of the variance.
         alpha: in (0, 1).
 
-    Source: Howard et al. 2021, equation 14.
+    Source: Howard et al. 2021 (two-sided normal mixture).
     """
     return sqrt((variance + rho) * log((variance + rho) / (rho * alpha**2)))
 
@@ -81,7 +81,7 @@ def best_rho(variance: float, alpha: float) -> float:
     With u = 1 + variance / rho the minimum is where u - log u = 1 - 2 log alpha, so u = -W(-alpha^2 / e), W being the
     lower branch of Lambert's function.
 
-    Source: Howard et al. 2021, section 3.5.
+    Source: Howard et al. 2021 (tuning of the normal mixture).
 
     >>> round(best_rho(1.0, 0.05), 3)
     0.122
