@@ -137,12 +137,10 @@ def _cuped_lift(new: Linearised, old: Linearised, x: _Covariate, theta: float) -
     old = Linearised(old.level + theta * w * x.gap(), old.deviation)
     if old.level <= 0:
         return None
-    value, new_share, old_share = relative(new, old)
-    slope = theta * (1 - w + new_share.level * w) / old.level
+    r = relative(new, old)
+    slope = theta * (1 - w + (1 + r.lift) * w) / old.level
     treatment, control = x.centred()
-    return _for_theta(
-        independent(value, new_share.deviation - slope * treatment, old_share.deviation - slope * control), x
-    )
+    return _for_theta(independent(r.lift, r.new - slope * treatment, r.old - slope * control), x)
 
 
 def _for_theta(measured: Measured, x: _Covariate) -> Measured:

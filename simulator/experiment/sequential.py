@@ -173,8 +173,8 @@ def _paired_look(treatment: PerUser, control: PerUser) -> _Look:
 def _paired_lift(new: Linearised, old: Linearised) -> Measured | None:
     if old.level <= 0:
         return None
-    value, new_share, old_share = relative(new, old)
-    return paired(value, new_share.deviation, old_share.deviation)
+    r = relative(new, old)
+    return paired(r.lift, r.new, r.old)
 
 
 def _independent_look(treatment: PerUser, control: PerUser) -> _Look:

@@ -6,7 +6,7 @@ from math import inf, isnan, nan, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -60,6 +60,7 @@ def test_needed_users_are_the_fewest_that_detect_the_effect(
 
 
 @given(effect=effects, power=powers, confidence=levels, paired=designs, more=st.floats(0, 1))
+@settings(max_examples=20)
 def test_users_rise_with_power_and_confidence_and_fall_with_the_effect(
     effect: float, power: float, confidence: float, paired: bool, more: float
 ) -> None:
