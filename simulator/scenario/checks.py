@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from simulator.scenario.ab_test_checks import check_ab_test
 from simulator.scenario.durations import format_duration, longest_plain_request_ticks, parse_duration
 from simulator.scenario.faults import Path, PathSet, Sources, describe, format_path, one_of
 from simulator.scenario.schema import Scenario
@@ -87,8 +88,8 @@ class Draft:
     def _default(self, path: Path) -> Any:
         if any(isinstance(part, int) for part in path):
             return _UNKNOWN
-        section, key = model_at(Scenario, path[:-1]), str(path[-1])
-        if section is None or section.model_fields[key].is_required():
+        section, key = model_at(Scenario, path[:-1], self.data), str(path[-1])
+        if section is None or key not in section.model_fields or section.model_fields[key].is_required():
             return _UNKNOWN
         return section.model_fields[key].get_default()
 
@@ -284,5 +285,6 @@ _CHECKS: tuple[Callable[[Draft], None], ...] = (
     _check_prefix_behaviour,
     _check_actions,
     _check_delivery,
+    check_ab_test,
     _check_thresholds,
 )
