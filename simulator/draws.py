@@ -47,6 +47,7 @@ class Purpose(IntEnum):
     RECOMMENDER = 12
     RANDOM_BEHAVIOUR = 13
     FIT = 14
+    ASSIGNMENT = 15
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:
