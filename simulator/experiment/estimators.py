@@ -1,73 +1,66 @@
-"""Levels, differences, lifts and the responsiveness R, with intervals from paired values and from unpaired ones.
+"""Levels, differences, lifts and the responsiveness R: of users who live in both arms, and of different users in each.
 
-A metric is a ratio of sums over users, R = sum(numerator) / sum(denominator). To first order such a ratio moves with
-user i by (numerator_i - R denominator_i) / mean(denominator): its *linearised* value. All variances here are variances
-of linearised values, so one formula serves means, ratios, differences and lifts, and pairing two arms is a matter of
-subtracting the values of the same user before taking the variance.
+Pairing two arms is a matter of subtracting the linearised values of the same user before taking the variance. Intervals
+use Student's t with n - 1 degrees of freedom (paired) or Welch's (different users). Where every denominator is 1 the
+difference is therefore the paired, or Welch's, t-test exactly, and so is its p-value.
 
-Intervals use Student's t with n - 1 degrees of freedom (paired) or Welch's (unpaired). Where every denominator is 1 the
-difference is therefore the paired, and the unpaired, t-test exactly.
-
-Sources: Deng, Knoblich & Lu 2018, KDD (delta method for ratio metrics, paired and relative differences); Budylin,
-Drutsa, Katsev & Tsoy 2018, WSDM (linearisation); Welch 1947, Biometrika (degrees of freedom). Ours: the unpaired
-interval is taken from the paired experiment's own values, as if the two arms had been independent samples of the same
-size.
-
-Rare events: all this trusts the sample's own variance, which is 0 where nobody had an event and too small where a few
-had one (a nominal 95% interval of R covered the truth in 63% of trials of 50 runs, base share 2%, R = -0.9). Where
-fewer than `FEWEST_WITH_EVENTS` users or runs have a value other than 0 an estimate keeps its value and has no limits;
-unless all have one, since such a metric is not rare, or two arms are equal row by row, since nothing is then uncertain.
+Sources: see `linearised`. Ours: beside the paired interval stands that of an unpaired experiment, taken from the paired
+experiment's own values, as if the two arms had been independent samples of the same size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import nan, sqrt
+from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
-from scipy import stats
 
 from recommenders.base import Float64
+from simulator.experiment.linearised import (
+    FEWEST_WITH_EVENTS,
+    NO_LIFT,
+    Linearised,
+    Measured,
+    PerUser,
+    check_same_users,
+    equal,
+    independent,
+    linearise,
+    missing,
+    paired,
+    problem,
+    relative,
+    sparse,
+    variance_of_mean,
+    without_limits,
+)
 from simulator.experiment.results import Estimate
 
-FEWEST_WITH_EVENTS = 10
-"""Users or runs with a numerator other than 0 that an interval needs in each arm, unless all of them have one."""
-
-
-@dataclass(frozen=True, eq=False)
-class PerUser:
-    """A metric's parts for each user; its value is the ratio of their sums.
-
-    Attributes:
-        numerator: float64[n_users].
-        denominator: float64[n_users], >= 0; 0 for a user who had no occasion.
-        empty_note: what to tell the reader if the denominators sum to 0.
-    """
-
-    numerator: Float64
-    denominator: Float64
-    empty_note: str = "nothing to divide by"
-
-    def ratio(self) -> float:
-        """sum(numerator) / sum(denominator); NaN where that is 0 / 0 or there are no users."""
-        total = float(self.denominator.sum())
-        return float(self.numerator.sum()) / total if total else nan
+__all__ = [
+    "FEWEST_WITH_EVENTS",
+    "DifferenceAndLift",
+    "PerUser",
+    "compare",
+    "compare_independent",
+    "mean_estimate",
+    "missing",
+    "ratio_of_means",
+]
 
 
 @dataclass(frozen=True)
 class DifferenceAndLift:
-    """Treatment against control: absolute and relative to the control."""
+    """Treatment against control: absolute and relative to the control.
+
+    Attributes:
+        difference, lift: the estimates.
+        p_value: two-sided, of no difference, in [0, 1]; dual to the interval of the difference, so below 1 - confidence
+            where that leaves out 0. 1 where paired arms are equal row by row; NaN where there is no interval.
+    """
 
     difference: Estimate
     lift: Estimate
-
-
-@dataclass(frozen=True, eq=False)
-class _Linearised:
-    """A ratio and how each user moves it: float64[n] deviations, whose mean is 0 but for rounding."""
-
-    level: float
-    deviation: Float64
+    p_value: float = nan
 
 
 def mean_estimate(per_user: PerUser, confidence: float) -> Estimate:
@@ -82,16 +75,15 @@ def mean_estimate(per_user: PerUser, confidence: float) -> Estimate:
         is not finite; without limits, with a note, where fewer than `FEWEST_WITH_EVENTS` users have any event. The
         unpaired limits are NaN: nothing is compared.
     """
-    problem = _problem(per_user)
-    if problem:
-        return missing(problem, len(per_user.numerator))
-    linear = _linearise(per_user)
-    n = len(linear.deviation)
-    sparse = _sparse(per_user)
-    if sparse:
-        return Estimate(linear.level, nan, nan, n=n, note=sparse)
-    half = _half_width(_variance_of_mean(linear.deviation), n - 1, confidence)
-    return Estimate(linear.level, linear.level - half, linear.level + half, n=n)
+    n = len(per_user.numerator)
+    unknown = problem(per_user)
+    if unknown:
+        return missing(unknown, n)
+    linear = linearise(per_user)
+    too_few = sparse(per_user)
+    if too_few:
+        return Estimate(linear.level, nan, nan, n=n, note=too_few)
+    return Measured(linear.level, variance_of_mean(linear.deviation), n - 1).interval(confidence, n)
 
 
 def compare(treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
@@ -113,19 +105,49 @@ def compare(treatment: PerUser, control: PerUser, confidence: float) -> Differen
     Raises:
         ValueError: the arms have different numbers of users.
     """
+    check_same_users(treatment, control)
     n = len(control.numerator)
-    if len(treatment.numerator) != n:
-        raise ValueError(f"treatment: got {len(treatment.numerator)} users, expected {n} as in the control")
-    problem = _problem(treatment) or _problem(control)
-    if problem:
-        return DifferenceAndLift(missing(problem, n), missing(problem, n))
-    new, old = _linearise(treatment), _linearise(control)
-    difference = _contrast(new.level - old.level, new.deviation, old.deviation, confidence)
-    lift = _relative(new, old, confidence)
-    sparse = "" if _equal(treatment, control) else _sparse(treatment, control)
-    if sparse:
-        return DifferenceAndLift(_without_limits(difference, sparse), _without_limits(lift, sparse))
-    return DifferenceAndLift(difference, lift)
+    unknown = problem(treatment, control)
+    if unknown:
+        return no_effect(unknown, n)
+    new, old = linearise(treatment), linearise(control)
+    difference, p_value = _both_designs(new.level - old.level, new.deviation, old.deviation, confidence)
+    lift = missing(NO_LIFT, n)
+    if old.level > 0:
+        value, new_share, old_share = relative(new, old)
+        lift, _ = _both_designs(value, new_share.deviation, old_share.deviation, confidence)
+    effect = DifferenceAndLift(difference, lift, p_value)
+    too_few = "" if equal(treatment, control) else sparse(treatment, control)
+    return values_alone(effect, too_few) if too_few else effect
+
+
+def compare_independent(treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
+    """The effect of a treatment on one metric, where each arm had users of its own.
+
+    Args:
+        treatment, control: the metric's parts; the arms may differ in size.
+        confidence: level of the intervals, in (0, 1).
+
+    Returns:
+        Both estimates; `n` counts the users of both arms. The unpaired limits are NaN, for the limits are unpaired
+        already. What is missing, and why, is as in `compare`, but that equal arms are no exception: the same numbers
+        from different users are not certain to come again.
+
+    Source: Welch 1947, Biometrika; Deng, Knoblich & Lu 2018, KDD.
+
+    >>> few, many = (PerUser(np.array(x), np.ones(len(x))) for x in ([1.0, 2.0, 3.0], [2.0, 4.0, 3.0, 3.0]))
+    >>> compare_independent(many, few, 0.95).lift.value
+    0.5
+    """
+    n = len(treatment.numerator) + len(control.numerator)
+    unknown = problem(treatment, control)
+    if unknown:
+        return no_effect(unknown, n)
+    new, old = linearise(treatment), linearise(control)
+    difference = independent(new.level - old.level, new.deviation, old.deviation)
+    effect = measured_effect(difference, independent_lift(new, old), confidence, n)
+    too_few = sparse(treatment, control)
+    return values_alone(effect, too_few) if too_few else effect
 
 
 def ratio_of_means(action: Float64, base: Float64, confidence: float) -> Estimate:
@@ -150,78 +172,36 @@ def ratio_of_means(action: Float64, base: Float64, confidence: float) -> Estimat
     return compare(PerUser(action, np.ones(len(action))), PerUser(base, np.ones(len(base))), confidence).lift
 
 
-def missing(note: str, n: int = 0) -> Estimate:
-    """An estimate that cannot be had, and why."""
-    return Estimate(nan, nan, nan, n=n, note=note)
-
-
-def _problem(per_user: PerUser) -> str:
-    """Why a metric has no level; empty if it has one."""
-    n = len(per_user.numerator)
-    if n < 2:
-        return f"an interval needs at least 2 users or runs, got {n}"
-    if not (np.isfinite(per_user.numerator).all() and np.isfinite(per_user.denominator).all()):
-        return "a value is not finite"
-    if per_user.denominator.sum() == 0:
-        return per_user.empty_note
-    return ""
-
-
-def _sparse(*arms: PerUser) -> str:
-    """Why the normal approximation has no footing in the sparsest of the arms; empty if it has in all."""
-    arm = min(arms, key=_n_with_event)
-    n_with = _n_with_event(arm)
-    # A user without occasion (0 / 0) says nothing about whether events are rare.
-    n_could = int(np.count_nonzero((arm.numerator != 0) | (arm.denominator != 0)))
-    if n_with >= min(FEWEST_WITH_EVENTS, n_could):
-        return ""
-    return f"too few users or runs with any event for an interval: {n_with} of {n_could}"
-
-
-def _n_with_event(arm: PerUser) -> int:
-    return int(np.count_nonzero(arm.numerator))
-
-
-def _equal(a: PerUser, b: PerUser) -> bool:
-    return np.array_equal(a.numerator, b.numerator) and np.array_equal(a.denominator, b.denominator)
-
-
-def _without_limits(estimate: Estimate, note: str) -> Estimate:
-    """The value alone; a note that says why even that is missing stays."""
-    return Estimate(estimate.value, nan, nan, n=estimate.n, note=estimate.note or note)
-
-
-def _linearise(per_user: PerUser) -> _Linearised:
-    level = per_user.ratio()
-    deviation = (per_user.numerator - level * per_user.denominator) / per_user.denominator.mean()
-    return _Linearised(level, deviation)
-
-
-def _relative(new: _Linearised, old: _Linearised, confidence: float) -> Estimate:
-    """new / old - 1: user i moves it by (new_i - (new / old) old_i) / old."""
+def independent_lift(new: Linearised, old: Linearised) -> Measured | None:
+    """The lift between arms of different users; None where the control's level is not above 0."""
     if old.level <= 0:
-        return missing("no relative change: the level compared with is not above 0", len(old.deviation))
-    value = (new.level - old.level) / old.level
-    per_level = 1 / old.level
-    ratio = new.level / old.level
-    return _contrast(value, per_level * new.deviation, (ratio * per_level) * old.deviation, confidence)
+        return None
+    value, new_share, old_share = relative(new, old)
+    return independent(value, new_share.deviation, old_share.deviation)
 
 
-def _contrast(value: float, new: Float64, old: Float64, confidence: float) -> Estimate:
-    """An estimate that user i moves by new[i] - old[i]: paired interval, and that of two independent samples."""
-    n = len(new)
-    paired = _half_width(_variance_of_mean(new - old), n - 1, confidence)
-    new_variance, old_variance = _variance_of_mean(new), _variance_of_mean(old)
-    total = new_variance + old_variance
-    share = new_variance / total if total else 0.5
-    welch_degrees = (n - 1) / (share**2 + (1 - share) ** 2)
-    unpaired = _half_width(total, welch_degrees, confidence)
-    return Estimate(value, value - paired, value + paired, value - unpaired, value + unpaired, n)
+def measured_effect(difference: Measured, lift: Measured | None, confidence: float, n: int) -> DifferenceAndLift:
+    """Both estimates with their t intervals; a lift of None is one over a level not above 0."""
+    return DifferenceAndLift(
+        difference.interval(confidence, n),
+        missing(NO_LIFT, n) if lift is None else lift.interval(confidence, n),
+        difference.p_value(),
+    )
 
 
-def _variance_of_mean(values: Float64) -> float:
-    return float(values.var(ddof=1)) / len(values)
+def no_effect(note: str, n: int) -> DifferenceAndLift:
+    """An effect of which nothing can be said, and why."""
+    return DifferenceAndLift(missing(note, n), missing(note, n))
 
 
-def _half_width(variance: float, degrees: float, confidence: float) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, degrees)) * sqrt(variance)
+def values_alone(effect: DifferenceAndLift, note: str) -> DifferenceAndLift:
+    """An effect whose estimates keep their values and have no limits."""
+    return DifferenceAndLift(without_limits(effect.difference, note), without_limits(effect.lift, note))
+
+
+def _both_designs(value: float, new: Float64, old: Float64, confidence: float) -> tuple[Estimate, float]:
+    """The paired estimate with the limits of both designs, and its p-value."""
+    within = paired(value, new, old)
+    half = independent(value, new, old).half_width(confidence)
+    estimate = within.interval(confidence, len(new))
+    return replace(estimate, unpaired_low=value - half, unpaired_high=value + half), within.p_value()

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy import stats
 
-from recommenders.base import Feedback, Float64, ItemFeatures
+from recommenders.base import Feedback, Float64, Int64, ItemFeatures
 from simulator.draws import Draws, Purpose
 from simulator.engine.log import EventLog
 from simulator.experiment.estimators import PerUser
@@ -112,3 +112,29 @@ def count_metric(seed: int, n_users: int, rate_shift: float = 0.0, world: int = 
     rate = np.exp(-2.5 + rate_shift + 0.5 * trait[1])
     events = np.maximum(0, np.round(impressions * rate + np.sqrt(impressions * rate) * noise[1]))
     return PerUser(events, impressions)
+
+
+def plain(values: Float64) -> PerUser:
+    """A metric that is a mean over users."""
+    return PerUser(values, np.ones(len(values)))
+
+
+def picked(arm: PerUser, row: Int64) -> PerUser:
+    """The same metric of some users, or of all in another order."""
+    return PerUser(arm.numerator[row], arm.denominator[row], arm.empty_note)
+
+
+def scaled(arm: PerUser, factor: float) -> PerUser:
+    """The same metric in another unit."""
+    return PerUser(factor * arm.numerator, arm.denominator, arm.empty_note)
+
+
+DEGENERATE = {
+    "no users": (PerUser(np.array([]), np.array([])), "at least 2 users or runs, got 0"),
+    "one user": (plain(np.array([1.0])), "at least 2 users or runs, got 1"),
+    "no occasions": (PerUser(np.zeros(30), np.zeros(30), "nobody came"), "nobody came"),
+    "not a number": (plain(np.array([1.0, nan])), "not finite"),
+    "nothing but not a number": (plain(np.full(30, nan)), "not finite"),
+    "infinite": (PerUser(np.ones(2), np.array([1.0, np.inf])), "not finite"),
+}
+"""Case -> a metric without a level, and a part of the note that says so."""

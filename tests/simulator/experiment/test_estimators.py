@@ -14,14 +14,10 @@ from scipy import stats
 from recommenders.base import Float64
 from simulator.experiment.estimators import PerUser, compare, mean_estimate, ratio_of_means
 from simulator.experiment.results import Estimate
-from tests.simulator.experiment.strategies import count_metric, normals, seeds
+from tests.simulator.experiment.strategies import DEGENERATE, count_metric, normals, plain, scaled, seeds
 
 CONFIDENCE = 0.9
 sizes = st.integers(3, 60)
-
-
-def plain(values: Float64) -> PerUser:
-    return PerUser(values, np.ones(len(values)))
 
 
 def limits(estimate: Estimate) -> list[float]:
@@ -72,6 +68,34 @@ def test_paired_difference_with_unit_denominators_is_the_paired_t_test(seed: int
     interval = stats.ttest_rel(treatment, control).confidence_interval(CONFIDENCE)
     expected = [treatment.mean() - control.mean(), interval.low, interval.high]
     np.testing.assert_allclose(limits(got), expected, rtol=1e-9, atol=1e-12)
+
+
+@given(seed=seeds, n=sizes)
+@settings(deadline=None, max_examples=20)
+def test_p_value_with_unit_denominators_is_the_paired_t_tests(seed: int, n: int) -> None:
+    treatment, control = normals(seed, 2, n)
+    expected = stats.ttest_rel(treatment, control).pvalue
+    assert compare(plain(treatment), plain(control), CONFIDENCE).p_value == pytest.approx(expected, rel=1e-9)
+
+
+@given(seed=seeds, n=st.integers(60, 90), factor=st.floats(1e-3, 1e3))
+@settings(deadline=None, max_examples=20)
+def test_the_unit_of_a_metric_scales_the_difference_alone(seed: int, n: int, factor: float) -> None:
+    arms = [count_metric(seed, n, -0.2, world=1), count_metric(seed, n)]
+    before, after = (compare(a, b, CONFIDENCE) for a, b in (arms, [scaled(arm, factor) for arm in arms]))
+    np.testing.assert_allclose(limits(after.difference), factor * np.array(limits(before.difference)), rtol=1e-8)
+    np.testing.assert_allclose(limits(after.lift), limits(before.lift), rtol=1e-8)
+    assert after.p_value == pytest.approx(before.p_value, rel=1e-8)
+
+
+@given(seed=seeds, n=st.integers(60, 90))
+@settings(deadline=None, max_examples=20)
+def test_swapping_the_arms_negates_the_difference(seed: int, n: int) -> None:
+    a, b = count_metric(seed, n, -0.2, world=1), count_metric(seed, n)
+    there, back = compare(a, b, CONFIDENCE), compare(b, a, CONFIDENCE)
+    d = back.difference
+    np.testing.assert_allclose(limits(there.difference), [-d.value, -d.high, -d.low], rtol=1e-9)
+    assert there.p_value == pytest.approx(back.p_value, rel=1e-9)
 
 
 @given(seed=seeds, n=sizes, spread=st.floats(0.1, 10))
@@ -159,6 +183,7 @@ def test_identical_arms_differ_by_exactly_zero(seed: int, n: int) -> None:
     for estimate in (effect.difference, effect.lift, ratio_of_means(share, share.copy(), CONFIDENCE)):
         assert limits(estimate) == [0.0, 0.0, 0.0]
         assert estimate.n == n
+        assert effect.p_value == 1.0
         assert estimate.note == ""
 
 
@@ -170,16 +195,9 @@ def test_responsiveness_is_the_ratio_of_means_also_where_a_base_is_zero() -> Non
 
 def test_values_without_spread_have_an_interval_without_width() -> None:
     assert limits(mean_estimate(plain(np.full(5, 0.25)), CONFIDENCE)) == [0.25, 0.25, 0.25]
-    assert limits(compare(plain(np.full(5, 0.5)), plain(np.full(5, 0.25)), CONFIDENCE).lift) == [1.0, 1.0, 1.0]
-
-
-DEGENERATE = {
-    "no users": (PerUser(np.array([]), np.array([])), "at least 2 users or runs, got 0"),
-    "one user": (plain(np.array([1.0])), "at least 2 users or runs, got 1"),
-    "no occasions": (PerUser(np.zeros(3), np.zeros(3), "nobody came"), "nobody came"),
-    "not a number": (plain(np.array([1.0, np.nan])), "not finite"),
-    "infinite": (PerUser(np.ones(2), np.array([1.0, np.inf])), "not finite"),
-}
+    effect = compare(plain(np.full(5, 0.5)), plain(np.full(5, 0.25)), CONFIDENCE)
+    assert limits(effect.lift) == [1.0, 1.0, 1.0]
+    assert effect.p_value == 0.0
 
 
 @pytest.mark.parametrize("case", DEGENERATE)
@@ -187,6 +205,7 @@ def test_what_cannot_be_estimated_is_missing_with_a_note(case: str) -> None:
     per_user, note = DEGENERATE[case]
     good = plain(np.arange(1.0, 1 + len(per_user.numerator)))
     effects = [compare(per_user, good, CONFIDENCE), compare(good, per_user, CONFIDENCE)]
+    assert all(isnan(effect.p_value) for effect in effects)
     for estimate in (mean_estimate(per_user, CONFIDENCE), *(e for d in effects for e in (d.difference, d.lift))):
         assert all(isnan(number) for number in limits(estimate))
         assert isnan(estimate.unpaired_low)
@@ -249,7 +268,7 @@ def test_where_few_have_an_event_a_contrast_has_a_value_but_no_interval(
     assert effect.difference.value == pytest.approx((treated - controlled) / 50)
     for estimate in (effect.lift, effect.difference):
         numbers = [estimate.low, estimate.high, estimate.unpaired_low, estimate.unpaired_high]
-        assert np.isnan(numbers).all()
+        assert np.isnan([*numbers, effect.p_value]).all()
         assert estimate.note == f"too few users or runs with any event for an interval: {fewest} of 50"
 
 
