@@ -48,6 +48,7 @@ class Purpose(IntEnum):
     RANDOM_BEHAVIOUR = 13
     FIT = 14
     ASSIGNMENT = 15
+    BOOTSTRAP = 16
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:

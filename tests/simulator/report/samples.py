@@ -70,7 +70,7 @@ def _comparisons(arms: tuple[str, ...]) -> tuple[Comparison, ...]:
             lift = direction * 0.125 * (i / len(arms)) ** 2 / (1 + j % 5) * (-1 if j == 2 else 1)
             half = 0.012 + 0.002 * (j % 3)
             e = estimate(lift, half, 2.0 + j % 4)
-            rows.append(Comparison(arm, name, estimate(lift * level, half * level), e))
+            rows.append(Comparison(arm, name, estimate(lift * level, half * level), e, 0.01, 0.03, 0.02))
     return tuple(rows)
 
 
