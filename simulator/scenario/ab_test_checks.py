@@ -94,6 +94,10 @@ def _check_blocks(draft: Draft) -> None:
         expected = f"a whole number of blocks of {format_duration(block)} ({n_arms} arms, a period each)"
         also: list[Path] = [("ab_test", "period")]
         draft.sources.report(("ab_test", "duration"), format_duration(duration), expected, also=also)
+    excluded = _ticks(draft.get("ab_test", "exclude_first"))
+    if excluded is not None and duration is not None and duration - block < excluded < duration:
+        expected = f"at most {format_duration(max(duration - block, 0))}, so that a whole block is left"
+        draft.sources.report(("ab_test", "exclude_first"), format_duration(excluded), expected)
 
 
 def _check_excluded(draft: Draft) -> None:
