@@ -48,7 +48,8 @@ class Purpose(IntEnum):
     RANDOM_BEHAVIOUR = 13
     FIT = 14
     ASSIGNMENT = 15
-    BOOTSTRAP = 16
+    EXPOSURE = 16
+    BOOTSTRAP = 17
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:

@@ -187,6 +187,8 @@ def _logs(outcome: ArmOutcome) -> dict[str, EventLog]:
             f"{outcome.name}.base": b.base.log,
             f"{outcome.name}.action": b.action.log,
         }
+        further = list(b.others.items())[1:]
+        logs |= {f"{outcome.name}.{label.replace(' + ', '_and_')}": branch.log for label, branch in further}
     return logs
 
 

@@ -96,6 +96,7 @@ def simulate(
     until: int,
     *,
     users: Bool | None = None,
+    longest_delay: int = 0,
     pace: Pace | None = None,
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
@@ -110,6 +111,8 @@ def simulate(
         until: ends before this tick.
         users: bool[n_users], whose requests are served. The others rest: since users do not touch each other, another
             arm may serve them over the same time afterwards, from this trajectory's end. None for everybody.
+        longest_delay: of arms that will continue this world, where it is longer than this arm's ingestion delay: what
+            is kept of each user's feedback must reach back behind all that they may not see yet.
         pace: how the work is cut up.
         heartbeat: told of progress.
         training: told of progress while a model retrains.
@@ -122,7 +125,7 @@ def simulate(
     platform = service.platform
     pool = UserPool(
         world, behaviour, start.users.copy(), start.history.copy(), collector, service.arm,
-        platform.slate_size, platform.ingestion_delay, pace.batch_users, users, stopwatch,
+        platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay, users, stopwatch,
     )  # fmt: skip
     live = _Live(
         world, service, start, pool, build_recommender(service.arm, service.build), list(start.deployments),

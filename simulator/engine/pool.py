@@ -55,6 +55,8 @@ class UserPool:
         slate_size: items per slate.
         ingestion_delay: ticks until feedback can be seen.
         batch_users: users handled at a time; keeps temporaries in the cache and never changes a result.
+        longest_delay: the longest ingestion delay that anybody will ask the history with, now or after a fork; at least
+            `ingestion_delay`.
         users: bool[n_users], whose requests are served; the others wait as they are. None for everybody's.
         stopwatch: seconds by stage.
     """
@@ -68,6 +70,7 @@ class UserPool:
     slate_size: int
     ingestion_delay: int
     batch_users: int = 8192
+    longest_delay: int = 0
     users: Bool | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -107,7 +110,7 @@ class UserPool:
         self.history.append(
             users,
             tick,
-            self.ingestion_delay,
+            max(self.ingestion_delay, self.longest_delay),
             slates.item,
             responses.feedback,
             responses.dwell_seconds,

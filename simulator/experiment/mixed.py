@@ -48,6 +48,12 @@ class _LiveArm:
         """The model that serves from a tick on."""
         return [d.model for d in self.deployments if d.tick <= tick][-1]
 
+    def retrain(self, world: World, log: EventLog, tick: int, nth: int, progress: Progress | None) -> None:
+        """Train the next model, which serves once the training delay is over."""
+        service = self.arm.service
+        model = retrain(world, service, log, tick, nth, self.deployments[-1].model, progress=progress)
+        self.deployments.append(Deployment(tick + service.platform.training_delay, model))
+
 
 def simulate_mixed(
     world: World,
@@ -84,10 +90,14 @@ def simulate_mixed(
     live = [_LiveArm(arm, [Deployment(start.tick, arm.model)]) for arm in arms]
     now = replace(start, log=_EMPTY)
     everything = [start.log]
-    trainings = _trainings(arms, start.tick, stretches[-1].end_tick)
+    longest_delay = max(arm.service.platform.ingestion_delay for arm in arms)
+    trainings = [_trainings(arm, start.tick, stretches[-1].end_tick) for arm in arms]
     for begin, end in pairwise(_boundaries(arms, stretches, trainings)):
-        if begin in trainings:
-            _retrain(world, live, start.log, everything, begin, trainings[begin], pooled, training)
+        shared = EventLog.concatenate(everything) if pooled and any(begin in t for t in trainings) else _EMPTY
+        for one, due in zip(live, trainings, strict=True):
+            if begin in due:
+                log = shared if pooled else EventLog.concatenate([start.log, *one.served])
+                one.retrain(world, log, begin, due[begin], training)
         serving = next(s.arm for s in stretches if s.start_tick <= begin < s.end_tick)
         served = []
         for i, one in enumerate(live):
@@ -98,7 +108,10 @@ def simulate_mixed(
             service = replace(one.arm.service, platform=platform)
             loaded = replace(now, deployments=(Deployment(begin, one.model(begin)),))
             beat = None if heartbeat is None else _shared(heartbeat, begin, end, i, len(live))
-            trajectory = simulate(world, behaviour, service, loaded, end, users=users, pace=pace, heartbeat=beat)
+            trajectory = simulate(
+                world, behaviour, service, loaded, end, users=users, longest_delay=longest_delay, pace=pace,
+                heartbeat=beat,
+            )  # fmt: skip
             now = replace(trajectory.end, tick=begin, log=_EMPTY)
             one.served.append(trajectory.log)
             served.append(trajectory.log)
@@ -107,38 +120,22 @@ def simulate_mixed(
     return {one.arm.service.arm: EventLog.concatenate(one.served) for one in live}
 
 
-def _retrain(
-    world: World,
-    live: Sequence[_LiveArm],
-    before: EventLog,
-    everything: list[EventLog],
-    tick: int,
-    nth: int,
-    pooled: bool,
-    progress: Progress | None,
-) -> None:
-    shared = EventLog.concatenate(everything) if pooled else _EMPTY
-    for one in live:
-        service = one.arm.service
-        if service.platform.retrain_every is not None:
-            log = shared if pooled else EventLog.concatenate([before, *one.served])
-            model = retrain(world, service, log, tick, nth, one.deployments[-1].model, progress=progress)
-            one.deployments.append(Deployment(tick + service.platform.training_delay, model))
-
-
-def _trainings(arms: Sequence[MixedArm], start: int, until: int) -> dict[int, int]:
-    """Tick -> which retraining begins then, counted from 1; all arms that retrain do so together."""
-    every = next((e for arm in arms if (e := arm.service.platform.retrain_every) is not None), None)
+def _trainings(arm: MixedArm, start: int, until: int) -> dict[int, int]:
+    """Tick -> which retraining of the arm begins then, counted from 1."""
+    every = arm.service.platform.retrain_every
     if every is None:
         return {}
     return {tick: nth for nth, tick in enumerate(range(start + every, until, every), start=1)}
 
 
-def _boundaries(arms: Sequence[MixedArm], stretches: Sequence[Stretch], trainings: Mapping[int, int]) -> list[int]:
+def _boundaries(
+    arms: Sequence[MixedArm], stretches: Sequence[Stretch], trainings: Sequence[Mapping[int, int]]
+) -> list[int]:
     """The moments at which a model or an assignment may change, and the end."""
     until = stretches[-1].end_tick
-    delays = {arm.service.platform.training_delay for arm in arms}
-    ticks = {s.start_tick for s in stretches} | set(trainings) | {tick + d for tick in trainings for d in delays}
+    ticks = {s.start_tick for s in stretches}
+    for arm, due in zip(arms, trainings, strict=True):
+        ticks |= set(due) | {tick + arm.service.platform.training_delay for tick in due}
     return [*sorted(tick for tick in ticks if tick < until), until]
 
 

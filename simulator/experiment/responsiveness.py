@@ -1,4 +1,7 @@
-"""Responsiveness from counterfactual branches: how the next slate changes when the user adds an action.
+"""Responsiveness from counterfactual branches: how the next slates change when the user takes another action.
+
+Beside the paper's two similarities to item k (same topic, same creator) stand others, which tell what else falls with
+it: the rest of the topic, topics that the user likes, and the share of the slate that stays as it was.
 
 Source: Wang, Halpern, Chang et al. 2023, RecSys, "Learning from Negative User Feedback and Measuring Responsiveness for
 Sequential Recommenders"; the interval is ours (see `estimators.ratio_of_means`).
@@ -7,12 +10,17 @@ Sequential Recommenders"; the interval is ours (see `estimators.ratio_of_means`)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from recommenders.base import Float64, Int32, ItemFeatures
+from recommenders.base import Bool, Feedback, Float32, Float64, Int32, ItemFeatures
+from simulator.engine.log import EventLog
 from simulator.experiment.estimators import PerUser, mean_estimate, ratio_of_means
 from simulator.experiment.results import Responsiveness
+
+PAPER_KINDS = ("topic", "creator")
+SELECTIVITY_KINDS = ("embedding", "rest_of_topic", "liked_topics", "kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +34,27 @@ class Similarity:
 
     topic: Float64
     creator: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """What is known of the runs of one arm when the branches part, in the order of the runs.
+
+    Attributes:
+        focus_item: int32[n], item k.
+        likes_topic: bool[n, n_topics], topics that the user dwelt long on or liked, and did not push back on.
+        items: of the catalogue.
+        embedding: float32[n_items, d], rows of length 1.
+    """
+
+    focus_item: Int32
+    likes_topic: Bool
+    items: ItemFeatures
+    embedding: Float32
+
+    def take(self, rows: Bool) -> Runs:
+        """The chosen runs."""
+        return Runs(self.focus_item[rows], self.likes_topic[rows], self.items, self.embedding)
 
 
 def similarity(slate_item: Int32, focus_item: Int32, items: ItemFeatures) -> Similarity:
@@ -51,6 +80,66 @@ def similarity(slate_item: Int32, focus_item: Int32, items: ItemFeatures) -> Sim
     )
 
 
+def liked_topics(before: EventLog, run: Int32, items: ItemFeatures) -> Bool:
+    """Topics that each user dwelt long on or liked before, and neither disliked nor dismissed: bool[n, n_topics].
+
+    Args:
+        before: what users did until item k.
+        run: int32[n], ascending, whose.
+        items: of the catalogue.
+    """
+    liked = np.zeros((len(run), items.n_topics), np.bool_)
+    pushed = np.zeros_like(liked)
+    row = np.searchsorted(run, before.user)
+    known = row < len(run)
+    known[known] = run[row[known]] == before.user[known]
+    for marks, flags in (
+        (liked, Feedback.LONG_DWELL | Feedback.LIKE),
+        (pushed, Feedback.DISLIKE | Feedback.DISMISS),
+    ):
+        rows = np.flatnonzero(known & ((before.feedback & np.uint8(flags)) > 0))
+        marks[row[rows], items.topic[before.item[rows]]] = True
+    return liked & ~pushed
+
+
+def measure(kind: str, slate_item: Int32, base_item: Int32, runs: Runs) -> Float64:
+    """One number for each slate.
+
+    Args:
+        kind: `topic` or `creator`: share of the slate that item k shares it with. `embedding`: mean cosine to item k's
+            embedding. `rest_of_topic`: share in item k's topic, by other creators. `liked_topics`: share in other
+            topics that the user likes. `kept`: share that the base branch's slate holds, too.
+        slate_item: int32[n, k].
+        base_item: int32[n, k], the slate of the base branch at the same request.
+        runs: the n runs.
+
+    Returns:
+        float64[n]; shares lie in [0, 1].
+
+    Raises:
+        ValueError: no such kind.
+    """
+    items, focus = runs.items, runs.focus_item
+    if kind in PAPER_KINDS:
+        return cast(Float64, getattr(similarity(slate_item, focus, items), kind))
+    same_topic = items.topic[slate_item] == items.topic[focus][:, None]
+    if kind == "embedding":
+        cosine: Float64 = np.einsum("nkd,nd->nk", runs.embedding[slate_item], runs.embedding[focus]).astype(np.float64)
+        return _mean(cosine)
+    if kind == "rest_of_topic":
+        return _mean(same_topic & (items.creator[slate_item] != items.creator[focus][:, None]))
+    if kind == "liked_topics":
+        return _mean(np.take_along_axis(runs.likes_topic, items.topic[slate_item], axis=1) & ~same_topic)
+    if kind == "kept":
+        return _mean((slate_item[:, :, None] == base_item[:, None, :]).any(axis=2))
+    raise ValueError(f"kind: got {kind}, expected one of {', '.join(PAPER_KINDS + SELECTIVITY_KINDS)}")
+
+
+def _mean(value: Bool | Float64) -> Float64:
+    """The mean of each row: [n, k] -> float64[n]."""
+    return np.asarray(value.mean(axis=1), np.float64)
+
+
 def responsiveness(
     arm: str, base_slates: Int32, action_slates: Int32, focus_item: Int32, items: ItemFeatures, *, confidence: float
 ) -> tuple[Responsiveness, ...]:
@@ -66,15 +155,23 @@ def responsiveness(
     Returns:
         The responses for `topic` and `creator`, in this order; exactly 0 where the slates are the same.
     """
-    base = similarity(base_slates, focus_item, items)
-    action = similarity(action_slates, focus_item, items)
-    return (
-        _response(arm, "topic", base.topic, action.topic, confidence),
-        _response(arm, "creator", base.creator, action.creator, confidence),
-    )
+    unknown = np.zeros((len(focus_item), items.n_topics), np.bool_)
+    runs = Runs(focus_item, unknown, items, np.empty((items.n_items, 0), np.float32))
+    topic, creator = (respond(arm, kind, base_slates, action_slates, runs, confidence) for kind in PAPER_KINDS)
+    return topic, creator
 
 
-def _response(arm: str, kind: str, base: Float64, action: Float64, confidence: float) -> Responsiveness:
+def respond(arm: str, kind: str, base_item: Int32, action_item: Int32, runs: Runs, confidence: float) -> Responsiveness:
+    """The levels of both branches and R, by one kind of similarity.
+
+    Args:
+        arm: its name.
+        kind: as for `measure`.
+        base_item, action_item: int32[n, k], slates at the same request of the same n runs.
+        runs: the n runs.
+        confidence: level of all intervals, in (0, 1).
+    """
+    base, action = (measure(kind, item, base_item, runs) for item in (base_item, action_item))
     ones = np.ones(len(base))
     return Responsiveness(
         arm=arm,

@@ -6,7 +6,7 @@ null.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,11 @@ class Responsiveness:
         similarity: `topic` or `creator`: what an item shares with item k.
         base, action: mean share of similar items in the next slate, in each branch.
         response: R = (action - base) / base, a ratio of means over runs.
+        branch: what the user does, in words; empty for the main action.
+        request: which request after item k, from 1.
+        after_seconds: simulated time from the first request after item k in the base branch, the median over runs.
+        dose: how many such actions in a row.
+        segment: which users; empty for all.
     """
 
     arm: str
@@ -196,6 +201,40 @@ class Responsiveness:
     base: Estimate
     action: Estimate
     response: Estimate
+    branch: str = ""
+    request: int = 1
+    after_seconds: float = 0.0
+    dose: int = 1
+    segment: str = ""
+
+
+@dataclass(frozen=True)
+class CourseSummary:
+    """How long a response lasts.
+
+    Attributes:
+        arm, similarity: whose.
+        half_life_requests: requests until half of the first response is gone; NaN, with a note, where there is none.
+        recovered_request: the first request whose response is not clear from 0; 0 where there is none.
+        note: why there is no half-life; empty otherwise.
+    """
+
+    arm: str
+    similarity: str
+    half_life_requests: float
+    recovered_request: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class FutureEffect:
+    """What an action does to the user's own future on one metric: the branch against the base."""
+
+    arm: str
+    branch: str
+    metric: str
+    difference: Estimate
+    lift: Estimate
 
 
 @dataclass(frozen=True)
@@ -275,8 +314,15 @@ class Results:
         answer: the answer in a sentence with its interval.
         design: of the A/B test: `paired`, `split` or `switchback`.
         design_words: who was randomised and whose feedback trains, in sentences; empty without an A/B test.
-        estimators, sample_ratios, guardrails, watched, segments: what else the A/B test tells; see the types.
+        estimators, sample_ratios, guardrails, watched, ab_segments: what else the A/B test tells; see the types.
         metrics, levels, comparisons, series, responsiveness, pairs, verdicts: see the types.
+        selectivity: what else changes in the next slate with the main action.
+        actions: the response to every action; empty where there is but one.
+        course: the response by request; empty where only one is measured.
+        course_summaries: how long it lasts.
+        doses: the response to one and to more actions in a row; empty where only one is.
+        segments: the response of groups of users, at a level that holds for all groups of an arm together.
+        futures: what the actions do to the users' own future.
     """
 
     scenario: str
@@ -297,14 +343,21 @@ class Results:
     series: tuple[DailySeries, ...] = ()
     responsiveness: tuple[Responsiveness, ...] = ()
     pairs: tuple[TrajectoryPair, ...] = ()
-    verdicts: tuple[Verdict, ...] = field(default=())
+    verdicts: tuple[Verdict, ...] = ()
+    selectivity: tuple[Responsiveness, ...] = ()
+    actions: tuple[Responsiveness, ...] = ()
+    course: tuple[Responsiveness, ...] = ()
+    course_summaries: tuple[CourseSummary, ...] = ()
+    doses: tuple[Responsiveness, ...] = ()
+    segments: tuple[Responsiveness, ...] = ()
+    futures: tuple[FutureEffect, ...] = ()
     design: str = "paired"
     design_words: str = ""
     estimators: tuple[EstimatorRow, ...] = ()
     sample_ratios: tuple[SampleRatio, ...] = ()
     guardrails: tuple[GuardrailVerdict, ...] = ()
     watched: tuple[WatchedPoint, ...] = ()
-    segments: tuple[SegmentEffect, ...] = ()
+    ab_segments: tuple[SegmentEffect, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ Arms are independent of each other once the warm-up is over, so they may run one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from time import perf_counter
-
-import numpy as np
+from typing import Any
 
 from recommenders.base import Recommender, State
 from simulator.draws import Purpose
@@ -20,14 +19,17 @@ from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.ab_findings import ABFindings, find
 from simulator.experiment.assignment import Assignment, assign
-from simulator.experiment.counterfactual import Branches, run_counterfactual, world_of_runs
+from simulator.experiment.counterfactual import Branches, run_counterfactual
 from simulator.experiment.design_words import describe_design
+from simulator.experiment.metrics import select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed
 from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
-from simulator.experiment.responsiveness import responsiveness, similarity
-from simulator.experiment.results import Responsiveness, Results, TrajectoryPair
+from simulator.experiment.responses import analyse_branches, future_effects
+from simulator.experiment.responsiveness import similarity
+from simulator.experiment.results import Results, TrajectoryPair
 from simulator.experiment.verdicts import judge
 from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
+from simulator.scenario.counterfactuals import actions_label
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
@@ -102,6 +104,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
     service = Service("logging_policy", policy, platform)
     trajectory = simulate(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
+        longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
     )  # fmt: skip
     return Study(scenario, world, trajectory.end)
@@ -116,7 +119,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
         EngineError: the recommender could not be trained or broke its contract.
     """
     scenario, world, start = study.scenario, study.world, study.start
-    platform = scenario.platform
+    platform = scenario.platform_of(name)
     seconds: dict[str, float] = {}
     clock = perf_counter()
     model = _fit(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
@@ -135,9 +138,10 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
     if scenario.counterfactual is not None:
         clock = perf_counter()
         settings = scenario.counterfactual
-        until = start.tick + settings.k * settings.request_every
+        by_item_k = settings.prefix == "random" and settings.trigger == "item_k"
+        until = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
         branches = run_counterfactual(
-            world_of_runs(world, settings.runs), service, model, settings, start_tick=start.tick,
+            world, service, model, settings, start=start,
             heartbeat=_heartbeat(watch, "counterfactual", start.tick, until, platform.slate_size),
         )  # fmt: skip
         seconds["counterfactual"] = perf_counter() - clock
@@ -173,7 +177,7 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
         return ()
     clock = perf_counter()
     models = {
-        name: _fit(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
+        name: _fit(name, build, start.log, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
         for name, build in builds.items()
     }
     seconds = {"training": perf_counter() - clock}
@@ -181,8 +185,10 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
     arms = []
     for name in plan.arms:
         policy = scenario.control if name == HOLDOUT and name not in builds else name
-        retrains = platform if policy == name else platform.model_copy(update={"retrain_every": None})
-        arms.append(MixedArm(Service(name, builds[policy], retrains, retrain_from=start.tick), models[policy]))
+        own = scenario.platform_of(policy)
+        if policy != name:
+            own = own.model_copy(update={"retrain_every": None})
+        arms.append(MixedArm(Service(name, builds[policy], own, retrain_from=start.tick), models[policy]))
     clock, until = perf_counter(), start.tick + settings.duration
     logs = simulate_mixed(
         world, UtilityBehaviour(), arms, start, plan.stretches, pooled=settings.training == "pooled",
@@ -222,10 +228,10 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         outcomes: one for each arm, in the scenario's order; then that of the holdout, if there is one.
     """
     scenario = study.scenario
-    responses = _responses(study, outcomes)
     found = _ab_test(study, outcomes)
     ab_ticks = scenario.ab_test.duration if scenario.ab_test else 0
     counterfactual = scenario.counterfactual
+    lives_on = counterfactual is not None and counterfactual.follow is not None
     results = Results(
         scenario=name,
         question=scenario.question,
@@ -235,14 +241,15 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         confidence=scenario.confidence,
         users=study.world.population.n_users if scenario.ab_test else 0,
         runs=counterfactual.runs if counterfactual else 0,
-        base_action=" + ".join(counterfactual.base) if counterfactual else "",
-        other_action=" + ".join(counterfactual.action) if counterfactual else "",
+        base_action=actions_label(counterfactual.base) if counterfactual else "",
+        other_action=actions_label(counterfactual.action) if counterfactual else "",
         ab_days=ab_ticks / TICKS_PER_DAY,
         answer="",
-        responsiveness=responses,
         pairs=_pairs(study, outcomes),
         design=scenario.ab_test.design if scenario.ab_test else "paired",
         design_words=describe_design(scenario),
+        metrics=tuple(m.info for m in select_metrics(scenario.metrics)) if lives_on else (),
+        **_responses(study, outcomes),
     )
     if found is not None:
         results = replace(
@@ -255,7 +262,7 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
             sample_ratios=found.sample_ratios,
             guardrails=found.guardrails,
             watched=found.watched,
-            segments=found.segments,
+            ab_segments=found.segments,
         )
     thresholds = [parse_threshold(text) for text in scenario.thresholds]
     verdicts = judge(
@@ -267,17 +274,26 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
     return replace(results, verdicts=verdicts)
 
 
-def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[Responsiveness, ...]:
-    items = study.world.catalogue.features
-    found: list[Responsiveness] = []
+def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[Any, ...]]:
+    """Attributes of `Results` that come from the counterfactual."""
+    settings, confidence = study.scenario.counterfactual, study.scenario.confidence
+    lived = settings is not None and settings.prefix == "lived"
+    before = study.start.log if lived else _EMPTY
+    found: dict[str, tuple[Any, ...]] = {}
     for o in outcomes:
-        if o.branches is not None:
-            b = o.branches
-            found += responsiveness(
-                o.name, b.base.next_slates, b.action.next_slates, b.focus_item, items,
-                confidence=study.scenario.confidence,
+        if settings is None or o.branches is None:
+            continue
+        analysis = analyse_branches(
+            o.name, o.branches, before, study.world.catalogue, confidence=confidence, segmented=lived
+        )
+        parts = {f.name: getattr(analysis, f.name) for f in fields(analysis)}
+        if lived and settings.follow is not None:
+            parts["futures"] = future_effects(
+                o.name, o.branches, before, study.scenario.metrics, study.world.catalogue.features,
+                n_users=study.world.population.n_users, start_tick=study.start.tick, confidence=confidence,
             )  # fmt: skip
-    return tuple(found)
+        found = {name: (*found.get(name, ()), *rows) for name, rows in parts.items()}
+    return found
 
 
 def _ab_test(study: Study, outcomes: Sequence[ArmOutcome]) -> ABFindings | None:
@@ -301,18 +317,19 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
         if o.branches is None or scenario.counterfactual is None:
             continue
         b = o.branches
-        users = np.arange(scenario.counterfactual.runs, dtype=np.int32)  # run i is user i
-        base, action = (similarity(x.next_slates, b.focus_item, items).creator for x in (b.base, b.action))
+        made = (b.base.next_slates[:, 0] >= 0) & (b.action.next_slates[:, 0] >= 0)
+        run, focus_item = b.run[made], b.focus_item[made]
+        base, action = (similarity(x.next_slates[made], focus_item, items).creator for x in (b.base, b.action))
         if (base == action).all():
             continue
         pairs += [
             counterfactual_pair(
-                o.name, notable.row, prefix=b.prefix, base=b.base.log, action=b.action.log,
-                base_label=" + ".join(scenario.counterfactual.base),
-                action_label=" + ".join(scenario.counterfactual.action),
-                focus_item=int(b.focus_item[notable.row]), items=items, why=notable.why,
+                o.name, int(run[notable.row]), prefix=b.prefix, base=b.base.log, action=b.action.log,
+                base_label=actions_label(scenario.counterfactual.base),
+                action_label=actions_label(scenario.counterfactual.action),
+                focus_item=int(focus_item[notable.row]), items=items, why=notable.why,
             )
-            for notable in notable_runs(users, base, action)
+            for notable in notable_runs(run, base, action)
         ]  # fmt: skip
     if isinstance(scenario.ab_test, PairedABTest):
         logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}

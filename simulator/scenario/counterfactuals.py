@@ -9,7 +9,16 @@ from pydantic import Field
 from simulator.scenario.durations import parse_duration
 from simulator.scenario.settings import PositiveDuration, Probability, Section
 
-Action = Literal["long_dwell", "skip", "like", "dislike", "dismiss"]
+Action = Literal["long_dwell", "skip", "like", "dislike", "dismiss", "nothing"]
+Actions = Annotated[tuple[Action, ...], Field(min_length=1)]
+
+NOTHING: Action = "nothing"
+"""Looking at an item for a moment and pressing nothing; stands alone."""
+
+
+def actions_label(actions: tuple[Action, ...]) -> str:
+    """Actions in words, as reports and `events/` name a branch: `long_dwell + dislike`."""
+    return " + ".join(actions)
 
 
 class Counterfactual(Section):
@@ -17,16 +26,35 @@ class Counterfactual(Section):
 
     runs: Annotated[int, Field(ge=1, le=10_000_000)] = 2_000
     """Number of simulated users, each with one trajectory."""
+    prefix: Literal["random", "lived"] = "random"
+    """What leads up to item k: `random` behaviour, as in the paper, or the user model's life after the warm-up."""
     k: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """The item at which the branches part."""
-    base: Annotated[tuple[Action, ...], Field(min_length=1)] = ("long_dwell",)
+    """The item at which the branches part, counted over the items that a user consumes after the warm-up."""
+    trigger: Literal["item_k", "averse_creator", "repeated_topic"] = "item_k"
+    """What the branches wait for from item k on: nothing, an item by a creator whom the user is averse to, or an item
+    of a topic that the user has disliked exactly `trigger_dislikes` - 1 times."""
+    trigger_dislikes: Annotated[int, Field(ge=1, le=100)] = 2
+    """Which dislike of the same topic the action would be, for `trigger: repeated_topic`."""
+    trigger_within: PositiveDuration = parse_duration("1d")
+    """How long a run may take from the warm-up's end to item k and the trigger; runs that take longer are left out.
+    Not read by a random prefix that parts at item k."""
+    base: Actions = ("long_dwell",)
     """What the user does at item k in the base branch."""
-    action: Annotated[tuple[Action, ...], Field(min_length=1)] = ("long_dwell", "dislike")
+    action: Actions = ("long_dwell", "dislike")
     """What the user does at item k in the other branch."""
+    further_actions: tuple[Actions, ...] = ()
+    """More branches from the same item k, each beside the base."""
+    requests: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many requests after item k are measured; the first is the paper's responsiveness."""
+    doses: tuple[Annotated[int, Field(ge=2, le=50)], ...] = ()
+    """Responses to so many actions in a row, on items of the same creator and on items of the same topic as item k."""
     slate_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Size of the slates on which similarity is measured."""
+    """Size of the slates on which similarity is measured; a lived prefix has the platform's slates throughout."""
     request_every: PositiveDuration = parse_duration("5m")
-    """Simulated time between two requests of a trajectory; long enough for an item's feedback to be delivered."""
+    """Random prefix: simulated time between two requests of a trajectory."""
+    follow: PositiveDuration | None = None
+    """Lived prefix: how long users live on in each branch after `trigger_within`, for the effect of the action on their
+    own future; none: until the measured requests are over, at most a day."""
     long_dwell_probability: Probability = 0.5
     """Random behaviour of the prefix: chance of a long dwell."""
     skip_probability: Probability = 0.3
@@ -35,3 +63,8 @@ class Counterfactual(Section):
     """Random behaviour of the prefix: chance of a like."""
     dislike_probability: Probability = 0.05
     """Random behaviour of the prefix: chance of a dislike."""
+
+    @property
+    def branches(self) -> tuple[tuple[Action, ...], ...]:
+        """Every branch but the base, the main action first."""
+        return (self.action, *self.further_actions)

@@ -242,11 +242,24 @@ class Policy(Section):
     """The recommender's settings."""
 
 
+class ArmPlatform(Section):
+    """Settings of the platform that differ in one arm, after the warm-up; what is not written is as for all."""
+
+    ingestion_delay: Annotated[Duration, Field(ge=0)] | None = None
+    """How long feedback takes until this arm's recommender can see it."""
+    retrain_every: PositiveDuration | None = None
+    """Period of this arm's retraining."""
+    training_delay: Annotated[Duration, Field(ge=0)] | None = None
+    """Time from the start of a retraining to the deployment of its model."""
+
+
 class Arm(Policy):
     """One treatment of the experiment."""
 
     name: Name
     """How the report calls the arm."""
+    platform: ArmPlatform = ArmPlatform()
+    """What the platform does otherwise for this arm."""
 
 
 class Platform(Section):
@@ -295,3 +308,9 @@ class Scenario(Section):
     """Level of all intervals."""
     thresholds: tuple[str, ...] = ()
     """Conditions on the estimates that set the exit code, such as `responsiveness.creator[ntr] <= -0.3`."""
+
+    def platform_of(self, arm: str) -> Platform:
+        """The platform as one arm has it."""
+        own = next(a.platform for a in self.arms if a.name == arm)
+        written = {key: value for key, value in own if value is not None}
+        return self.platform.model_copy(update=written)

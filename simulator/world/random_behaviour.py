@@ -1,4 +1,4 @@
-"""Users who do random or dictated things: the prefix and the branching point of a counterfactual trajectory.
+"""Users who do random things: the prefix of a counterfactual trajectory.
 
 Source: Wang et al. 2023 (arXiv 2308.12256), section 4: a simulated user consumes items along a random behaviour
 trajectory; the paper leaves the behaviour's distribution open, so it is a setting of ours.
@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from recommenders.base import Feedback, Float32, Int32, Int64, UInt8
 from simulator.draws import Purpose
-from simulator.scenario.counterfactuals import Action, Counterfactual
+from simulator.scenario.counterfactuals import Counterfactual
 from simulator.scenario.durations import PLAIN_LONG_DWELL
-from simulator.world.behaviour import Behaviour, Responses, done_after
+from simulator.world.behaviour import Responses, done_after
 from simulator.world.state import UserState, new_state
 from simulator.world.world import World
 
@@ -70,39 +70,6 @@ class RandomBehaviour:
         state.wake_tick[users] = tick + self.settings.request_every
 
 
-@dataclass(frozen=True)
-class ForcedAction:
-    """Another behaviour, but at one step every user takes a given action on the item consumed.
-
-    Attributes:
-        behaviour: what happens otherwise; must consume one item a request.
-        step: the step of the session at which the action is forced.
-        action: what is done.
-    """
-
-    behaviour: Behaviour
-    step: int
-    action: tuple[Action, ...]
-
-    def begin(self, world: World) -> UserState:
-        """As the other behaviour."""
-        return self.behaviour.begin(world)
-
-    def respond(self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32) -> Responses:
-        """As the other behaviour, with the forced action in its place."""
-        responses = self.behaviour.respond(world, state, users, tick, item)
-        slot = responses.feedback.argmax(axis=1)
-        flags = responses.feedback.max(axis=1)
-        forced = np.uint8(sum(Feedback[name.upper()] for name in self.action))
-        return consume(world, item, slot, np.where(state.step[users] == self.step, forced, flags).astype(np.uint8))
-
-    def advance(
-        self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
-    ) -> None:
-        """As the other behaviour."""
-        self.behaviour.advance(world, state, users, tick, item, responses)
-
-
 def consume(world: World, item: Int32, slot: Rows, flags: UInt8) -> Responses:
     """Responses of users who look at one slot only.
 
@@ -117,13 +84,22 @@ def consume(world: World, item: Int32, slot: Rows, flags: UInt8) -> Responses:
     feedback = np.zeros((n, k), np.uint8)
     dwell = np.zeros((n, k), np.float32)
     feedback[row, slot] = flags | np.uint8(Feedback.EXAMINED)
-    dwell[row, slot] = _plain_dwell(world, item[row, slot], flags)
+    dwell[row, slot] = plain_dwell_seconds(world, item[row, slot], flags)
     after = done_after(feedback, dwell, world.settings.behaviour.overhead_seconds)
     return Responses(np.ones(n, np.int32), feedback, dwell, after, np.zeros((n, k), np.bool_))
 
 
-def _plain_dwell(world: World, item: Int32, flags: UInt8) -> Float32:
-    """A dwell that fits the flags: well over a long dwell, a skip's median, or half a long dwell."""
+def plain_dwell_seconds(world: World, item: Int32, flags: UInt8) -> Float32:
+    """A dwell that fits the flags: well over a long dwell, a skip's median, or half a long dwell.
+
+    Args:
+        world: gives durations.
+        item: int32[n].
+        flags: uint8[n].
+
+    Returns:
+        float32[n].
+    """
     behaviour = world.settings.behaviour
     long = np.minimum(world.catalogue.features.duration_seconds[item], behaviour.long_dwell_seconds)
     plain = np.where(flags & np.uint8(Feedback.SKIP), behaviour.skip_dwell_median_seconds, 0.5 * long)

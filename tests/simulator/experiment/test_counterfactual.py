@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 
 from recommenders.base import Feedback, Requests, Slates
+from simulator.engine.snapshot import Snapshot, genesis
 from simulator.experiment.counterfactual import run_counterfactual, world_of_runs
 from simulator.scenario.counterfactuals import Counterfactual
+from simulator.world.behaviour import UtilityBehaviour
+from simulator.world.world import World
 from tests.simulator.engine.worlds import DAY, Responsive, first_model, service, small_world
 
 K, RUNS = 7, 9
 SETTINGS = Counterfactual.model_validate(
     {"runs": RUNS, "k": K, "slate_size": 10, "request_every": "5m", "dislike_probability": 0.2}
 )
+
+
+def start_at(world: World, tick: int) -> Snapshot:
+    """A world in which nothing has happened until a tick."""
+    return replace(genesis(world, UtilityBehaviour(), 12), tick=tick)
 
 
 class Recording(Responsive):
@@ -39,7 +47,7 @@ def run():
 
     world = world_of_runs(small_world(users=3), RUNS)
     built = replace(service(ingestion_delay="1m"), build=build)
-    branches = run_counterfactual(world, built, first_model(built, world), SETTINGS, start_tick=DAY)
+    branches = run_counterfactual(world, built, first_model(built, world), SETTINGS, start=start_at(world, DAY))
     return branches, seen
 
 
@@ -76,9 +84,9 @@ def test_no_request_sees_feedback_from_the_future_or_before_its_delivery(run):
 
 
 def test_the_prefix_reacts_as_often_as_the_settings_say():
-    settings = SETTINGS.model_copy(update={"k": 60})
+    settings = SETTINGS.model_copy(update={"k": 60, "runs": 100})
     world, built = world_of_runs(small_world(users=3), 100), service()
-    log = run_counterfactual(world, built, first_model(built, world), settings, start_tick=0).prefix
+    log = run_counterfactual(world, built, first_model(built, world), settings, start=start_at(world, 0)).prefix
     examined = log.take((log.feedback & Feedback.EXAMINED) > 0)
     n = len(examined)
     assert n == 59 * 100
@@ -95,4 +103,4 @@ def test_a_request_before_the_last_item_is_done_with_is_refused():
     settings = SETTINGS.model_copy(update={"request_every": 1_000})
     world, built = world_of_runs(small_world(users=3), RUNS), service()
     with pytest.raises(ValueError, match=r"request_every: got 1000 ticks, expected at least the \d+"):
-        run_counterfactual(world, built, first_model(built, world), settings, start_tick=0)
+        run_counterfactual(world, built, first_model(built, world), settings, start=start_at(world, 0))

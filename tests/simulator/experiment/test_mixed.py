@@ -128,6 +128,18 @@ def test_equal_arms_that_train_on_everybodys_feedback_serve_one_plain_world(
     assert same_rows(EventLog.merge(list(logs.values())), setting.alone(setting.arm("a", "growing")))
 
 
+@settings(max_examples=12)
+@given(worlds(retrains=True), designs("a", "b"))
+def test_each_arm_retrains_at_its_own_times(setting: Setting, design: MixedABTest) -> None:
+    arm = setting.arm("a", "growing")
+    never, often = (setting.arm("b", "growing", retrain_every=every) for every in (None, "3h"))
+    one, other = (setting.mixed(design.model_copy(update={"training": "own"}), arm, b) for b in (never, often))
+    first = WARM_UP + 3 * HOUR
+    assert same_rows(one["b"].between(0, first), other["b"].between(0, first))
+    everybody = split(shares={"a": 1.0})
+    assert same_rows(setting.mixed(everybody, arm, often)["a"], setting.alone(arm))
+
+
 @settings(max_examples=20)
 @given(worlds(retrains=True), st.integers(1, 9))
 def test_an_arm_that_trains_on_its_own_users_does_not_depend_on_the_other(setting: Setting, share: int) -> None:
