@@ -58,11 +58,14 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from recommenders.offline.faults import LogError
     from recommenders.storage import StorageError
     from simulator.engine.serving import EngineError
+    from simulator.experiment.metrics import MetricError
     from simulator.report.serialize import ReportError
     from simulator.scenario.faults import ScenarioErrors
     from simulator.world.item_table import CatalogueError
 
-    return (ScenarioErrors, RecommenderError, EngineError, ReportError, CatalogueError, LogError, StorageError)
+    return (
+        ScenarioErrors, RecommenderError, EngineError, MetricError, ReportError, CatalogueError, LogError, StorageError,
+    )  # fmt: skip
 
 
 @click.group(cls=Shell, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -190,10 +193,10 @@ def schema(out: Path | None) -> None:
     Example:
       pushback schema --out scenario.schema.json
     """
-    from simulator.commands.components import RegisteredConfigs, metric_names
+    from simulator.commands.components import RegisteredConfigs, RegisteredMetrics
     from simulator.scenario.json_schema import json_schema
 
-    text = json.dumps(json_schema(RegisteredConfigs(), metric_names()), indent=2, ensure_ascii=False)
+    text = json.dumps(json_schema(RegisteredConfigs(), RegisteredMetrics()), indent=2, ensure_ascii=False)
     if out is None:
         click.echo(text)
         return

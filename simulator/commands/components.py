@@ -38,18 +38,40 @@ class RegisteredConfigs:
             raise LookupError(f"{type(error).__name__} while importing it: {error}") from error
 
 
-def metric_names() -> tuple[str, ...]:
-    """Names of all metrics, in the order of a report."""
-    from simulator.experiment.metrics import METRICS
+class RegisteredMetrics:
+    """The registered metrics, as the scenario loader asks for them."""
 
-    return tuple(METRICS)
+    def built_in(self) -> Sequence[str]:
+        """Names of the built-in metrics, in the order of a report."""
+        from simulator.experiment.metrics import METRICS
+
+        return tuple(METRICS)
+
+    def names(self) -> Sequence[str]:
+        """All registered names."""
+        from simulator.experiment.metrics import registry
+
+        return registry.metric_names()
+
+    def reported_name(self, name: str) -> str:
+        """The `info.name` of a metric, by registered name or `module:object`.
+
+        Raises:
+            LookupError: it cannot be loaded; the message says why.
+        """
+        from simulator.experiment.metrics import MetricError, registry
+
+        try:
+            return registry.find_metric(name).info.name
+        except MetricError as error:
+            raise LookupError(str(error)) from error
 
 
 def load(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedScenario:
     """Read a scenario against the recommenders and metrics that there are.
 
-    A recommender given as `module:Class` may lie in the working folder, which Python does not search for an installed
-    command.
+    A recommender or a metric given by its module may lie in the working folder, which Python does not search for an
+    installed command.
 
     Raises:
         ScenarioErrors: with all that is wrong.
@@ -57,4 +79,4 @@ def load(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> 
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
-    return load_scenario(path, overrides=overrides, seed=seed, configs=RegisteredConfigs(), metrics=metric_names())
+    return load_scenario(path, overrides=overrides, seed=seed, configs=RegisteredConfigs(), metrics=RegisteredMetrics())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from simulator.scenario.faults import ScenarioErrors, Sources
 from simulator.scenario.presets import preset_names, preset_summary
 from simulator.scenario.shipped import shipped_scenarios
 from simulator.scenario.yaml_nodes import decode, parse_yaml
+
+if TYPE_CHECKING:
+    from simulator.experiment.results import MetricInfo
 
 Record = Mapping[str, object]
 """One entry of a list; `name` and `summary` are what a person reads."""
@@ -25,11 +29,19 @@ def list_recommenders() -> list[Record]:
 
 
 def list_metrics() -> list[Record]:
-    """Every metric, with its definition, unit and better direction."""
-    from simulator.experiment.metrics import METRICS
+    """Every registered metric, with its definition, unit, better direction and provider."""
+    from simulator.experiment.metrics import registry
 
-    infos = [metric.info for metric in METRICS.values()]
-    return [{**asdict(info), "summary": f"{info.label} ({info.unit}): {info.definition}"} for info in infos]
+    return [_metric(listed.name, listed.provider, listed.info, listed.problem) for listed in registry.describe_all()]
+
+
+def _metric(name: str, provider: str, info: MetricInfo | None, problem: str) -> Record:
+    if info is None:
+        return {"name": name, "provider": provider, "summary": problem}
+    better = "" if info.better == "neither" else f", {info.better} is better"
+    brought = "" if provider == "pushback" else f" [{provider}]"
+    summary = f"{info.label} ({info.unit}{better}): {info.definition}{brought}"
+    return {**asdict(info), "provider": provider, "summary": summary}
 
 
 def list_scenarios() -> list[Record]:

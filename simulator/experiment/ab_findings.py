@@ -12,6 +12,7 @@ from simulator.engine.log import EventLog
 from simulator.experiment.abtest import ABAnalysis, analyse_readings
 from simulator.experiment.assignment import Assignment
 from simulator.experiment.metrics import LogView, Metric, select_metrics
+from simulator.experiment.metrics.base import protected
 from simulator.experiment.readings import BlockReadings, SplitReadings, TwinReadings, UserReadings
 from simulator.experiment.results import EstimatorRow, GuardrailVerdict, SampleRatio, SegmentEffect, WatchedPoint
 from simulator.experiment.robustness import estimator_rows, segment_effects, warm_up_of, watched_points
@@ -76,17 +77,17 @@ def find(
     else:
         log = EventLog.concatenate([warm_up, EventLog.merge(list(logs.values()))])
         if isinstance(settings, SwitchbackABTest):
-            blocks = _blocks(settings, plan, LogView(log, items, n_users, begin, end))
+            blocks = _blocks(settings, plan, LogView(protected(log), items, n_users, begin, end))
             analysis = analyse_readings(blocks, control, scenario.metrics, confidence)
         else:
             members = {arm: plan.is_assigned(arm) for arm in plan.arms}
-            by_user = SplitReadings(LogView(log, items, n_users, begin, end), members)
+            by_user = SplitReadings(LogView(protected(log), items, n_users, begin, end), members)
             analysis = analyse_readings(by_user, control, scenario.metrics, confidence)
     guardrails = judge_guardrails(settings.guardrails, analysis.comparisons, analysis.metrics)
     if by_user is None or isinstance(settings, SwitchbackABTest):
         return ABFindings(analysis, (), (), guardrails, (), ())
     metrics = [metric for metric in select_metrics(scenario.metrics) if isinstance(metric, Metric)]
-    known = warm_up_of(LogView(warm_up, items, n_users, 0, start_tick))
+    known = warm_up_of(LogView(protected(warm_up), items, n_users, 0, start_tick))
     return ABFindings(
         analysis,
         estimator_rows(by_user, control, metrics, known, confidence, seed=seed),
@@ -100,9 +101,8 @@ def find(
 def _twins(
     logs: Mapping[str, EventLog], warm_up: EventLog, items: ItemFeatures, n_users: int, begin: int, end: int
 ) -> TwinReadings:
-    return TwinReadings(
-        {arm: LogView(EventLog.concatenate([warm_up, log]), items, n_users, begin, end) for arm, log in logs.items()}
-    )
+    whole = {arm: protected(EventLog.concatenate([warm_up, log])) for arm, log in logs.items()}
+    return TwinReadings({arm: LogView(log, items, n_users, begin, end) for arm, log in whole.items()})
 
 
 def _blocks(settings: SwitchbackABTest, plan: Assignment, view: LogView) -> BlockReadings:

@@ -11,7 +11,9 @@ import numpy as np
 from recommenders.base import ItemFeatures
 from simulator.engine.log import EventLog
 from simulator.experiment.estimators import DifferenceAndLift, PerUser, mean_estimate, missing
-from simulator.experiment.metrics import LogView, Metric, WorldMetric, select_metrics
+from simulator.experiment.metrics import METRICS, AnyMetric, LogView, Metric, WorldMetric, select_metrics
+from simulator.experiment.metrics.base import protected
+from simulator.experiment.metrics.contract import measure, measure_world
 from simulator.experiment.multiplicity import benjamini_hochberg, holm
 from simulator.experiment.readings import BlockReadings, Readings, TwinReadings, UserReadings
 from simulator.experiment.results import ArmMetric, Comparison, DailySeries, Estimate, MetricInfo
@@ -55,18 +57,19 @@ def analyse(
         logs: arm -> its event log; the same users in each. A log may begin with the warm-up, which only tells what had
             been disliked before.
         control: the arm to compare with.
-        metric_names: which metrics; none for all.
+        metric_names: which metrics, by registered name or `module:object`; none for all built-in ones.
         items: of the catalogue.
         n_users: number of users; ids are below it.
         start_tick, end_tick: the test's window [start, end).
         confidence: level of all intervals, in (0, 1).
 
     Raises:
-        ValueError: the control has no log, a metric is unknown, or the window is empty.
+        ValueError: the control has no log, or the window is empty.
+        MetricError: a metric is unknown, failed, or broke its contract.
     """
     if start_tick >= end_tick:
         raise ValueError(f"end_tick: got {end_tick}, expected more than start_tick {start_tick}")
-    views = {arm: LogView(log, items, n_users, start_tick, end_tick) for arm, log in logs.items()}
+    views = {arm: LogView(protected(log), items, n_users, start_tick, end_tick) for arm, log in logs.items()}
     return analyse_readings(TwinReadings(views), control, metric_names, confidence)
 
 
@@ -82,7 +85,8 @@ def analyse_readings(
         confidence: level of all intervals, in (0, 1).
 
     Raises:
-        ValueError: the control is no arm, or a metric is unknown.
+        ValueError: the control is no arm.
+        MetricError: a metric is unknown, failed, or broke its contract.
     """
     if control not in readings.arms:
         raise ValueError(f"control: got {control}, expected one of {', '.join(readings.arms)}")
@@ -114,6 +118,31 @@ def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
+def rehearse(
+    metric_names: Sequence[str], warm_up: EventLog, items: ItemFeatures, *, n_users: int, end_tick: int
+) -> None:
+    """Try the metrics that are not built in on the warm-up and on an empty log, before the arms take their time.
+
+    Args:
+        metric_names: as for `analyse`.
+        warm_up: the log that the arms will have in common.
+        items: of the catalogue.
+        n_users: number of users; ids are below it.
+        end_tick: where the warm-up ends.
+
+    Raises:
+        MetricError: a metric is unknown, failed, or broke its contract.
+    """
+    views = [LogView(protected(log), items, n_users, 0, end_tick) for log in (EventLog.empty(), warm_up)]
+    for metric in select_metrics(metric_names):
+        if metric.info.name not in METRICS:
+            for view in views:
+                if isinstance(metric, Metric):
+                    measure(metric, view)
+                else:
+                    measure_world(metric, view)
+
+
 @dataclass(frozen=True)
 class _Effects:
     """One metric: arm -> level, and treatment -> effect."""
@@ -122,7 +151,7 @@ class _Effects:
     against_control: dict[str, DifferenceAndLift]
 
 
-def _effects(metric: Metric | WorldMetric, readings: Readings, control: str, confidence: float) -> _Effects:
+def _effects(metric: AnyMetric, readings: Readings, control: str, confidence: float) -> _Effects:
     treatments = [arm for arm in readings.arms if arm != control]
     if isinstance(metric, WorldMetric):
         numbers = readings.numbers(metric)

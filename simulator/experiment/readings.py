@@ -17,6 +17,7 @@ from recommenders.base import Bool
 from simulator.engine.log import EventLog
 from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare, compare_independent
 from simulator.experiment.metrics import LogView, Metric, WorldMetric
+from simulator.experiment.metrics.contract import measure, measure_world
 
 Rows = npt.NDArray[np.intp]
 
@@ -101,11 +102,11 @@ class TwinReadings:
 
     def parts(self, metric: Metric) -> dict[str, PerUser]:
         """Arm -> parts of all users."""
-        return {arm: metric.compute(view) for arm, view in self.views.items()}
+        return {arm: measure(metric, view) for arm, view in self.views.items()}
 
     def numbers(self, metric: WorldMetric) -> dict[str, float]:
         """Arm -> the number of its world."""
-        return {arm: metric.compute(view) for arm, view in self.views.items()}
+        return {arm: measure_world(metric, view) for arm, view in self.views.items()}
 
     def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
         """Paired by user."""
@@ -146,12 +147,12 @@ class SplitReadings:
 
     def parts(self, metric: Metric) -> dict[str, PerUser]:
         """Arm -> parts of its users."""
-        everybody = metric.compute(self.view)
+        everybody = measure(metric, self.view)
         return {arm: rows_of(everybody, self.users(arm)) for arm in self.members}
 
     def numbers(self, metric: WorldMetric) -> dict[str, float]:
         """Arm -> the number of its users' part of the world."""
-        return {arm: metric.compute(view) for arm, view in self._own_views.items()}
+        return {arm: measure_world(metric, view) for arm, view in self._own_views.items()}
 
     def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
         """Between different users."""
@@ -190,11 +191,11 @@ class BlockReadings:
 
     def parts(self, metric: Metric) -> dict[str, PerUser]:
         """Arm -> parts summed over users, a row a block."""
-        return {arm: _by_block([metric.compute(view) for view in views]) for arm, views in self.views.items()}
+        return {arm: _by_block([measure(metric, view) for view in views]) for arm, views in self.views.items()}
 
     def numbers(self, metric: WorldMetric) -> dict[str, float]:
         """Arm -> the number of all its periods together."""
-        return {arm: metric.compute(_together(views)) for arm, views in self.views.items()}
+        return {arm: measure_world(metric, _together(views)) for arm, views in self.views.items()}
 
     def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
         """Paired by block."""

@@ -308,7 +308,8 @@ class Results:
         arms: names of the arms, in the scenario's order.
         confidence: level of all intervals.
         users: users in the A/B test; 0 without one.
-        runs: trajectories in the counterfactual; 0 without one.
+        runs: trajectories in the counterfactual, of the arm with fewest; 0 without one.
+        protocol: what leads up to the branches, in words.
         base_action, other_action: the two branches of the counterfactual, in words.
         ab_days: length of the A/B test in days; 0 without one.
         answer: the answer in a sentence with its interval.
@@ -344,6 +345,7 @@ class Results:
     responsiveness: tuple[Responsiveness, ...] = ()
     pairs: tuple[TrajectoryPair, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    protocol: str = ""
     selectivity: tuple[Responsiveness, ...] = ()
     actions: tuple[Responsiveness, ...] = ()
     course: tuple[Responsiveness, ...] = ()

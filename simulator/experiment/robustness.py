@@ -15,6 +15,7 @@ from simulator.experiment.adjusted import compare_cuped, compare_stratified
 from simulator.experiment.bootstrap import bootstrap_independent, bootstrap_paired
 from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare
 from simulator.experiment.metrics import LogView, Metric
+from simulator.experiment.metrics.contract import measure
 from simulator.experiment.multiplicity import bonferroni_confidence
 from simulator.experiment.readings import UserReadings, rows_of
 from simulator.experiment.results import Estimate, EstimatorRow, SegmentEffect, WatchedPoint
@@ -87,7 +88,7 @@ def estimator_rows(
     stratum = strata(warm_up.impressions)
     for metric in metrics:
         parts = readings.parts(metric)
-        before = metric.compute(warm_up.view)
+        before = measure(metric, warm_up.view)
         for arm in _treatments(readings, control):
             effects = (
                 _of_twins(parts[arm], parts[control], confidence, seed)

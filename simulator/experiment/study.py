@@ -18,6 +18,7 @@ from simulator.engine.log import EventLog
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.ab_findings import ABFindings, find
+from simulator.experiment.abtest import rehearse
 from simulator.experiment.assignment import Assignment, assign
 from simulator.experiment.counterfactual import Branches, run_counterfactual
 from simulator.experiment.design_words import describe_design
@@ -29,7 +30,7 @@ from simulator.experiment.responsiveness import similarity
 from simulator.experiment.results import Results, TrajectoryPair
 from simulator.experiment.verdicts import judge
 from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
-from simulator.scenario.counterfactuals import actions_label
+from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
@@ -94,6 +95,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
     Raises:
         CatalogueError: the table of items cannot be used.
         EngineError: the logging policy broke its contract.
+        MetricError: a metric of the user's own failed or broke its contract on the warm-up.
     """
     world = build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
     behaviour = UtilityBehaviour()
@@ -107,6 +109,11 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
     )  # fmt: skip
+    if scenario.ab_test is not None:
+        rehearse(
+            scenario.metrics, trajectory.end.log, world.catalogue.features,
+            n_users=world.population.n_users, end_tick=scenario.warm_up,
+        )  # fmt: skip
     return Study(scenario, world, trajectory.end)
 
 
@@ -240,7 +247,8 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         arms=tuple(o.name for o in outcomes),
         confidence=scenario.confidence,
         users=study.world.population.n_users if scenario.ab_test else 0,
-        runs=counterfactual.runs if counterfactual else 0,
+        runs=min((len(o.branches.run) for o in outcomes if o.branches is not None), default=0),
+        protocol=protocol_in_words(counterfactual) if counterfactual else "",
         base_action=actions_label(counterfactual.base) if counterfactual else "",
         other_action=actions_label(counterfactual.action) if counterfactual else "",
         ab_days=ab_ticks / TICKS_PER_DAY,
@@ -267,7 +275,7 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
     thresholds = [parse_threshold(text) for text in scenario.thresholds]
     verdicts = judge(
         thresholds,
-        responsiveness=results.responsiveness,
+        responsiveness=[*results.responsiveness, *results.selectivity],
         comparisons=results.comparisons,
         levels=results.levels,
     )

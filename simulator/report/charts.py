@@ -111,13 +111,14 @@ def intervals(rows: Sequence[IntervalRow], axis: tuple[float, float] | None, des
     return _svg(height, description, parts)
 
 
-def series(lines: Sequence[Line], write: Callable[[float], str], description: str) -> Markup:
+def series(lines: Sequence[Line], write: Callable[[float], str], description: str, unit: str = "day") -> Markup:
     """Time series: one line an arm over simulated days; hovering a day shows the values of all arms.
 
     Args:
         lines: one an arm.
         write: prints a value in the metric's unit.
         description: the chart in words, for those who do not see it.
+        unit: what is counted along the axis.
     """
     points = [(d, v) for line in lines for d, v in zip(line.day, line.value, strict=True) if _drawable(v)]
     if not points:
@@ -127,9 +128,9 @@ def series(lines: Sequence[Line], write: Callable[[float], str], description: st
     bottom = _SERIES_HEIGHT - _AXIS
     x = _linear((days[0], days[-1]) if len(days) > 1 else (days[0] - 1, days[0] + 1), (_SERIES_LEFT, WIDTH - _MARGIN))
     y = _linear((low, high), (bottom, _MARGIN))
-    parts = [_value_axis(ticks(low, high, 4), y, write), _day_axis(days, x, bottom)]
+    parts = [_value_axis(ticks(low, high, 4), y, write), _day_axis(days, x, bottom, unit)]
     parts += [_path(line, x, y) for line in lines]
-    parts.append(_hover_columns(lines, days, x, bottom, write))
+    parts.append(_hover_columns(lines, days, x, bottom, write, unit))
     return _svg(_SERIES_HEIGHT, description, parts)
 
 
@@ -237,11 +238,11 @@ def _value_axis(places: Sequence[float], y: Callable[[float], float], write: Cal
     return Markup('<path class="grid" d="{}"/>').format(strokes) + Markup("").join(labels)
 
 
-def _day_axis(days: Sequence[int], x: Callable[[float], float], bottom: int) -> Markup:
+def _day_axis(days: Sequence[int], x: Callable[[float], float], bottom: int, unit: str) -> Markup:
     places = sorted(
         {round(t) for t in ticks(days[0], max(days[-1], days[0] + 1), 4)} & set(range(days[0], days[-1] + 1))
     )
-    return Markup("").join(_label(x(d), bottom + 18, f"day {d}" if d == places[0] else str(d)) for d in places)
+    return Markup("").join(_label(x(d), bottom + 18, f"{unit} {d}" if d == places[0] else str(d)) for d in places)
 
 
 def _path(line: Line, x: Callable[[float], float], y: Callable[[float], float]) -> Markup:
@@ -257,7 +258,12 @@ def _path(line: Line, x: Callable[[float], float], y: Callable[[float], float]) 
 
 
 def _hover_columns(
-    lines: Sequence[Line], days: Sequence[int], x: Callable[[float], float], bottom: int, write: Callable[[float], str]
+    lines: Sequence[Line],
+    days: Sequence[int],
+    x: Callable[[float], float],
+    bottom: int,
+    write: Callable[[float], str],
+    unit: str,
 ) -> Markup:
     stride = math.ceil(len(days) / _HOVER_COLUMNS)
     picked = list(days[::stride])
@@ -265,7 +271,7 @@ def _hover_columns(
     columns = []
     for i, day in enumerate(picked):
         values = [(line.name, dict(zip(line.day, line.value, strict=True)).get(day, math.nan)) for line in lines]
-        text = "\n".join([f"day {day}", *(f"{name} {write(v)}" for name, v in values if math.isfinite(v))])
+        text = "\n".join([f"{unit} {day}", *(f"{name} {write(v)}" for name, v in values if math.isfinite(v))])
         template = Markup('<path class="h" d="M{:.0f} 0H{:.0f}v{}H{:.0f}z"><title>{}</title></path>')
         columns.append(template.format(edges[i], edges[i + 1], bottom, edges[i], text))
     return Markup("").join(columns)

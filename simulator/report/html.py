@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.experiment.results import Manifest, Results
-from simulator.report import ab_views, charts, views
+from simulator.report import ab_views, charts, response_views, views
 from simulator.report.formatting import number
 from simulator.report.statements import answer_line, answer_sentence, pushes_back
 
@@ -37,6 +38,7 @@ def render_html(results: Results, manifest: Manifest, scenario_yaml: str) -> str
     answer = results.answer or answer_sentence(results)
     parts: dict[str, object] = {
         "response_panels": views.response_panels(results),
+        "response_details": response_views.details(results),
         "lift_panels": views.lift_panels(results),
         "metric_tables": views.metric_tables(results),
         "gains": views.gains(results),
@@ -91,16 +93,18 @@ def _environment() -> Environment:
 
 
 def _sections(results: Results, parts: dict[str, object]) -> list[tuple[str, str]]:
+    details = cast(list[response_views.Detail], parts["response_details"])
     every = [
         ("thresholds", "Thresholds", bool(results.verdicts)),
         ("question", "Question", True),
         ("answer", "Answer", True),
         ("responsiveness", "Responsiveness", bool(parts["response_panels"])),
-        ("design", "The A/B test", bool(results.design_words or parts["ratio_rows"] or parts["guardrail_rows"])),
+        *((detail.anchor, detail.title, True) for detail in details),
+        ("ab-design", "The A/B test", bool(results.design_words or parts["ratio_rows"] or parts["guardrail_rows"])),
         ("metrics", "Metrics", bool(parts["lift_panels"] or parts["metric_tables"])),
-        ("estimators", "By other estimators", bool(parts["estimator_grids"])),
-        ("segments", "Among some of the users", bool(parts["segment_grids"])),
-        ("watched", "Watched day by day", bool(parts["watched_tables"])),
+        ("ab-estimators", "By other estimators", bool(parts["estimator_grids"])),
+        ("ab-segments", "Among some of the users", bool(parts["segment_grids"])),
+        ("ab-watched", "Watched day by day", bool(parts["watched_tables"])),
         ("pairing", "What pairing bought", bool(parts["gains"])),
         ("days", "By simulated day", bool(parts["series_panels"])),
         ("trajectories", "One user, two worlds", bool(parts["pairs"])),

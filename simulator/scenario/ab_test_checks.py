@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from simulator.scenario.ab_tests import HOLDOUT
@@ -16,13 +17,18 @@ _SUM_TOLERANCE = 1e-6
 """How far shares may be from 1 together: thirds are written with a few digits."""
 
 
-def check_ab_test(draft: Draft) -> None:
-    """Report all that does not fit in the A/B test; nothing without one."""
+def check_ab_test(draft: Draft, metrics: Collection[str]) -> None:
+    """Report all that does not fit in the A/B test; nothing without one.
+
+    Args:
+        draft: the scenario.
+        metrics: what the metrics are called that will be reported; empty where that cannot be known.
+    """
     if not draft.has("ab_test"):
         return
     design = draft.get("ab_test", "design")
     _check_excluded(draft)
-    _check_guardrails(draft)
+    _check_guardrails(draft, metrics)
     if design in ("split", "switchback"):
         _check_arms(draft, design)
     if design == "split":
@@ -108,17 +114,15 @@ def _check_excluded(draft: Draft) -> None:
         draft.sources.report(("ab_test", "exclude_first"), format_duration(excluded), expected, also=also)
 
 
-def _check_guardrails(draft: Draft) -> None:
-    reported = draft.entries("metrics")
-    known = [name for name in reported if name in draft.metrics] or list(draft.metrics)
+def _check_guardrails(draft: Draft, metrics: Collection[str]) -> None:
     seen: set[Any] = set()
     for i in range(len(draft.entries("ab_test", "guardrails"))):
         path: Path = ("ab_test", "guardrails", i, "metric")
         name = draft.get(*path)
         if not isinstance(name, str):
             continue
-        if name not in known:
-            draft.sources.report(path, describe(name), one_of(known, name))
+        if metrics and name not in metrics:
+            draft.sources.report(path, describe(name), one_of(metrics, name))
         elif name in seen:
             draft.sources.report(path, describe(name), "each metric once")
         seen.add(name)

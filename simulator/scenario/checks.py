@@ -5,7 +5,7 @@ The checks read plain data and leave out whatever is at fault already, so that o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Protocol
@@ -44,6 +44,26 @@ class ConfigLookup(Protocol):
         ...
 
 
+class MetricLookup(Protocol):
+    """Which metrics there are; the shell looks them up in the registry."""
+
+    def built_in(self) -> Sequence[str]:
+        """Names of the metrics that are reported where a scenario names none."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """All registered names, the built-in ones first."""
+        ...
+
+    def reported_name(self, name: str) -> str:
+        """What reports and thresholds call a metric, by registered name or `module:object`.
+
+        Raises:
+            LookupError: there is none; the message says why.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Draft:
     """A scenario on its way to be checked.
@@ -54,7 +74,7 @@ class Draft:
         sources: receives the faults.
         broken: where the schema found faults; those settings are left out.
         configs: the recommenders.
-        metrics: names of all metrics.
+        metrics: the metrics.
     """
 
     data: dict[str, Any]
@@ -62,7 +82,7 @@ class Draft:
     sources: Sources
     broken: PathSet
     configs: ConfigLookup
-    metrics: Collection[str]
+    metrics: MetricLookup
 
     def get(self, *path: str | int) -> Any:
         """The value at a path, or its default; `_UNKNOWN` where it is at fault or not there."""
@@ -155,11 +175,26 @@ def _check_metrics(draft: Draft) -> None:
     for i, name in enumerate(draft.entries("metrics")):
         if not isinstance(name, str):
             continue
-        if name not in draft.metrics:
-            draft.sources.report(("metrics", i), describe(name), one_of(draft.metrics, name))
-        elif name in seen:
+        reported = _reported_name(draft, ("metrics", i), name)
+        if reported in seen:
             draft.sources.report(("metrics", i), describe(name), "each metric once")
-        seen.add(name)
+        if reported is not None:
+            seen.add(reported)
+
+
+def _reported_name(draft: Draft, path: Path, name: str) -> str | None:
+    """What reports call a metric; None after a fault was noted."""
+    try:
+        return draft.metrics.reported_name(name)
+    except LookupError as error:
+        reason = error.args[0] if error.args else "not found"
+    names = () if ":" in name else draft.metrics.names()
+    if ":" in name or name in names:
+        expected = f"a metric that can be loaded ({reason})"
+    else:
+        expected = f"{one_of(names, name)}, or module:object"
+    draft.sources.report(path, describe(name), expected)
+    return None
 
 
 def _check_has_question(draft: Draft) -> None:
@@ -272,6 +307,10 @@ def _check_delivery(draft: Draft) -> None:
         draft.sources.report(("counterfactual", "request_every"), format_duration(every), expected, also=also)
 
 
+def _check_ab_test(draft: Draft) -> None:
+    check_ab_test(draft, _known_metrics(draft))
+
+
 def _check_thresholds(draft: Draft) -> None:
     for i, text in enumerate(draft.entries("thresholds")):
         if not isinstance(text, str):
@@ -288,16 +327,29 @@ def _check_thresholds(draft: Draft) -> None:
 def _check_threshold(draft: Draft, path: Path, threshold: Threshold) -> None:
     arms = _arm_names(draft)
     section = "counterfactual" if threshold.estimand == "responsiveness" else "ab_test"
-    reported = draft.entries("metrics")
-    known = [m for m in reported if m in draft.metrics] or list(draft.metrics)
+    known = _known_metrics(draft)
     if not draft.has(section):
         draft.sources.report(path, threshold.estimand, f"a section {section}, which makes that estimate")
-    elif section == "ab_test" and _UNKNOWN not in reported and threshold.subject not in known:
+    elif section == "ab_test" and known and threshold.subject not in known:
         draft.sources.report(path, describe(threshold.subject), one_of(known, threshold.subject))
     elif threshold.arm not in arms and _UNKNOWN not in arms:
         draft.sources.report(path, f"the arm {describe(threshold.arm)}", one_of(arms, threshold.arm))
     elif threshold.estimand == "lift" and threshold.arm == draft.get("control"):
         draft.sources.report(path, "a lift of the control", "another arm, since lifts compare with the control")
+
+
+def _known_metrics(draft: Draft) -> list[str]:
+    """The metrics that will be reported; empty where that cannot be known, for a fault that is told already."""
+    known: list[str] = []
+    for name in draft.entries("metrics"):
+        if not isinstance(name, str):
+            return []
+        try:
+            known.append(draft.metrics.reported_name(name))
+        except LookupError:
+            if ":" in name:
+                return []
+    return known or list(draft.metrics.built_in())
 
 
 def _arm_names(draft: Draft) -> list[Any]:
@@ -316,6 +368,6 @@ _CHECKS: tuple[Callable[[Draft], None], ...] = (
     _check_actions,
     _check_protocol,
     _check_delivery,
-    check_ab_test,
+    _check_ab_test,
     _check_thresholds,
 )

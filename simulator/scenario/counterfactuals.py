@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simulator.scenario.durations import parse_duration
+from simulator.scenario.durations import format_duration, parse_duration
 from simulator.scenario.settings import PositiveDuration, Probability, Section
 
 Action = Literal["long_dwell", "skip", "like", "dislike", "dismiss", "nothing"]
@@ -68,3 +68,20 @@ class Counterfactual(Section):
     def branches(self) -> tuple[tuple[Action, ...], ...]:
         """Every branch but the base, the main action first."""
         return (self.action, *self.further_actions)
+
+
+def protocol_in_words(settings: Counterfactual) -> str:
+    """What leads up to the branches, as a clause with the users as its subject.
+
+    >>> protocol_in_words(Counterfactual(k=50))
+    'each consume items at random up to item 50'
+    """
+    lived = settings.prefix == "lived"
+    text = f"each {'live on after the warm-up' if lived else 'consume items at random'} up to item {settings.k}"
+    if settings.trigger == "averse_creator":
+        text += ", and from there to the first item by a creator to whom they are averse"
+    elif settings.trigger == "repeated_topic":
+        text += f", and from there to the first item of a topic disliked {settings.trigger_dislikes - 1} times before"
+    if lived or settings.trigger != "item_k":
+        text += f" (left out: who did not come so far within {format_duration(settings.trigger_within)})"
+    return text

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from simulator.scenario.checks import ConfigLookup
+from simulator.scenario.checks import ConfigLookup, MetricLookup
 from simulator.scenario.presets import preset_names
 from simulator.scenario.schema import Scenario
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def json_schema(configs: ConfigLookup, metrics: Collection[str]) -> dict[str, Any]:
+def json_schema(configs: ConfigLookup, metrics: MetricLookup) -> dict[str, Any]:
     """The schema as plain data.
 
     It says all that the structure of a file can say. What takes several settings together, such as the control being
@@ -20,19 +20,18 @@ def json_schema(configs: ConfigLookup, metrics: Collection[str]) -> dict[str, An
 
     Args:
         configs: the recommenders; each one's settings are checked where an arm or the logging policy names it.
-        metrics: names of the metrics.
+        metrics: the metrics; an editor knows only registered names, and takes any `module:object`.
     """
     schema = Scenario.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     definitions["World"]["properties"]["preset"] = _choice(definitions["World"]["properties"]["preset"], preset_names())
-    schema["properties"]["metrics"]["items"] = {"type": "string", "enum": list(metrics)}
+    schema["properties"]["metrics"]["items"] = _registered_or_own(metrics.names())
     branches = [_branch(configs, name, definitions) for name in configs.names()]
-    registered = {"type": "string", "enum": list(configs.names())}
-    own = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+    named = _registered_or_own(configs.names())
     for policy in ("Policy", "Arm"):
         recommender = definitions[policy]["properties"]["recommender"]
         description = {"description": recommender["description"]} if "description" in recommender else {}
-        definitions[policy]["properties"]["recommender"] = {"anyOf": [registered, own], **description}
+        definitions[policy]["properties"]["recommender"] = {**named, **description}
         definitions[policy]["allOf"] = branches
     return {"$schema": DIALECT, **_without_noise(schema)}
 
@@ -40,6 +39,11 @@ def json_schema(configs: ConfigLookup, metrics: Collection[str]) -> dict[str, An
 def _choice(field: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     kept: dict[str, Any] = {key: field[key] for key in ("description", "default") if key in field}
     return {"enum": [*names, None], **kept}
+
+
+def _registered_or_own(names: Collection[str]) -> dict[str, Any]:
+    """A registered name, or one of the user's own by its module."""
+    return {"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "pattern": "^[^:]+:[^:]+$"}]}
 
 
 def _branch(configs: ConfigLookup, name: str, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from simulator.scenario.checks import ConfigLookup, Draft, check_whole
+from simulator.scenario.checks import ConfigLookup, Draft, MetricLookup, check_whole
 from simulator.scenario.faults import ScenarioErrors, Sources, describe, one_of
 from simulator.scenario.overrides import apply_overrides
 from simulator.scenario.presets import merge_beneath, preset_names, read_preset
@@ -39,7 +39,7 @@ def load_scenario(
     overrides: Sequence[str] = (),
     seed: int | None = None,
     configs: ConfigLookup,
-    metrics: Collection[str],
+    metrics: MetricLookup,
 ) -> LoadedScenario:
     """Read, complete and check a scenario.
 
@@ -48,7 +48,7 @@ def load_scenario(
         overrides: texts `path=value` that replace settings, in order; the value is YAML.
         seed: replaces the scenario's seed, after the overrides.
         configs: the recommenders that there are.
-        metrics: names of the metrics that there are.
+        metrics: the metrics that there are.
 
     Raises:
         ScenarioErrors: with all that is wrong, each with file, line and column, or with the override that brought it.

@@ -302,8 +302,8 @@ class Scenario(Section):
     """Run an A/B test, of the design that `design` names."""
     counterfactual: Counterfactual | None = None
     """Run paired counterfactual trajectories."""
-    metrics: tuple[Name, ...] = ()
-    """Metrics to report; empty: all (`pushback list metrics`)."""
+    metrics: tuple[str, ...] = ()
+    """Metrics to report: registered names (`pushback list metrics`) or `module:object`; empty: all built-in ones."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of all intervals."""
     thresholds: tuple[str, ...] = ()

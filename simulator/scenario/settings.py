@@ -16,7 +16,9 @@ Duration = Annotated[
 ]
 """A span of simulated time, in ticks (milliseconds); written as people write it: `15m`, `1h 30m`, `30d`."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+MAX_NAME_LENGTH = 40
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME_LENGTH)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -12,7 +12,7 @@ Estimand = Literal["responsiveness", "lift", "level"]
 Bound = Literal["value", "low", "high"]
 Operator = Literal["<=", "<", ">=", ">"]
 
-SIMILARITIES = ("topic", "creator")
+SIMILARITIES = ("topic", "creator", "embedding", "rest_of_topic", "liked_topics", "kept")
 _ESTIMANDS = ("responsiveness", "lift", "level")
 _CONDITION = re.compile(
     r"\s*(?P<estimand>[a-z_]+)\.(?P<subject>[a-z0-9_]+)\[(?P<arm>[a-z][a-z0-9_]*)\](?:\.(?P<bound>low|high))?"
@@ -31,7 +31,7 @@ class Threshold:
     Attributes:
         estimand: `responsiveness` (R of the counterfactual), `lift` (relative difference from the control) or `level`
             (mean in an arm).
-        subject: `topic` or `creator` for responsiveness, else a metric.
+        subject: what the next slate shares with item k, for responsiveness; else a metric.
         arm: whose estimate.
         bound: the point estimate (`value`), or the `low` or `high` limit of its interval.
         operator: how the estimate must compare with `value`.

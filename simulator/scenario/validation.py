@@ -11,10 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from simulator.scenario.faults import Path, Sources, describe, one_of
-from simulator.scenario.settings import UNKNOWN_CHOICE
+from simulator.scenario.settings import NAME_PATTERN, UNKNOWN_CHOICE
 
 Model = TypeVar("Model", bound=BaseModel)
-_NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 
 
 def validate(model: type[Model], data: object, base: Path, sources: Sources) -> Model | None:
@@ -150,7 +149,7 @@ def _expectation(detail: ErrorDetails, value: object) -> str:
     kind = detail["type"]
     if kind == "literal_error":
         return one_of(re.findall(r"'([^']*)'", str(context["expected"])), value)
-    if kind == "string_pattern_mismatch" and context["pattern"] == _NAME_PATTERN:
+    if kind == "string_pattern_mismatch" and context["pattern"] == NAME_PATTERN:
         return "a name of small letters, digits and _ that starts with a letter"
     if kind in ("value_error", "assertion_error"):
         return str(context["error"]).removeprefix("expected ")

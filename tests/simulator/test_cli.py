@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,7 +209,26 @@ def test_list_shows_every_kind(scenario: str) -> None:
         assert all(record["name"] and record["summary"] for record in found[kind])
     assert {"lively", "music", "short_video"} <= {record["name"] for record in found["presets"]}
     assert "dislike_rate" in invoke("list").stdout
+    [dislikes] = [record for record in found["metrics"] if record["name"] == "dislike_rate"]
+    assert (dislikes["unit"], dislikes["better"], dislikes["provider"]) == ("share", "lower", "pushback")
+    assert dislikes["definition"] == "Dislikes per impression looked at"
+    assert dislikes["summary"] == "Dislike rate (share, lower is better): Dislikes per impression looked at"
     assert invoke("list", "metric").exit_code == 2
+
+
+def test_list_shows_metrics_of_other_packages_and_why_one_is_broken(
+    scenario: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(Path(__file__).parents[2] / "examples" / "my_metric.py", "listed_metric.py")
+    monkeypatch.syspath_prepend(".")
+    points = {"monotony": "listed_metric:monotony", "broken": "no_such_module:thing"}
+    monkeypatch.setattr(
+        metadata, "entry_points", lambda group: [metadata.EntryPoint(*point, group) for point in points.items()]
+    )
+    found = {record["name"]: record for record in json.loads(invoke("list", "metrics", "--json").stdout)}
+    assert found["monotony"]["definition"].startswith("Items by the creator of the item above")
+    assert found["monotony"]["summary"].endswith("[unknown]")
+    assert "cannot import 'no_such_module:thing'" in found["broken"]["summary"]
 
 
 def test_committed_schema_is_current() -> None:

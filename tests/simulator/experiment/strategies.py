@@ -83,7 +83,7 @@ def logs(draw: st.DrawFn, max_requests: int = 30, n_days: int = 10) -> EventLog:
         slate = draw(st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=4, unique=True))
         for slot, item in enumerate(slate):
             flags = draw(st.one_of(st.just(0), st.sampled_from(range(0, 64, 2)).map(lambda f: f | Feedback.EXAMINED)))
-            dwell = draw(st.integers(0, 90)) if flags else 0
+            dwell = draw(st.one_of(st.integers(0, 90), st.sampled_from([1800, 3599, 3600]))) if flags else 0
             rows.append(Row(hour * HOUR, user, item, int(flags), session[user], step[user], slot, float(dwell), answer))
     return log_of(rows)
 

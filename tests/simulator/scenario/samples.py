@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 from recommenders.base import Config
 from simulator.scenario.loader import LoadedScenario, load_scenario
 
-METRICS = ("dislike_rate", "skip_rate", "long_view_rate", "sessions_per_user_day")
 WRONG = Path(__file__).resolve().parents[2] / "wrong_scenarios"
 
 
@@ -53,7 +52,27 @@ class StandInConfigs:
         return self._classes[name]
 
 
+class StandInMetrics:
+    """Plays `simulator.experiment.metrics.registry`; another package brings `boredom`."""
+
+    _built_in = ("dislike_rate", "skip_rate", "long_view_rate", "sessions_per_user_day")
+
+    def built_in(self) -> tuple[str, ...]:
+        return self._built_in
+
+    def names(self) -> tuple[str, ...]:
+        return (*self._built_in, "boredom")
+
+    def reported_name(self, name: str) -> str:
+        if name == "my_module:mine":
+            return "own_metric"
+        if name not in self.names():
+            raise LookupError(f"no module named {name.partition(':')[0]}")
+        return name
+
+
 CONFIGS = StandInConfigs()
+METRICS = StandInMetrics()
 
 MINIMAL = """\
 question: Does it respond?

@@ -23,7 +23,8 @@ STRUCTURAL = [
 CHANGES = [
     ("seed", 3), ("seed", -1), ("seed", "3"), ("seed", True), ("seed", None), ("confidence", 0.5), ("confidence", 0.9),
     ("warm_up", "1h30m"), ("warm_up", "1h 30m"), ("warm_up", "1 hour"), ("warm_up", 3), ("ab_test", None),
-    ("metrics", ["skip_rate"]), ("metrics", ["skip"]), ("metrics", "skip_rate"), ("thresholds", []), ("question", ""),
+    ("metrics", ["skip_rate"]), ("metrics", ["skip"]), ("metrics", "skip_rate"), ("metrics", ["my_module:mine"]),
+    ("metrics", ["boredom", "skip_rate"]), ("thresholds", []), ("question", ""),
     ("world", {"preset": None}), ("world", {"preset": "lively"}), ("world", {"preset": "dull"}), ("world", []),
     ("world", {"catalogue": {"items": 50}}), ("world", {"catalogue": {"item": 50}}), ("world", {"catalogue": None}),
     ("world", {"population": {"drift_time": None}}), ("world", {"population": {"users": None}}), ("sede", 1),

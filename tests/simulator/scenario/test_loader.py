@@ -238,6 +238,19 @@ def test_aliases_may_be_used_and_share_nothing(tmp_path: Path) -> None:
     assert [arm.config for arm in scenario.arms] == [{"epochs": 2}, {"epochs": 3}]
 
 
+def test_a_metric_of_ones_own_is_known_by_its_own_name_in_thresholds(tmp_path: Path) -> None:
+    text = MINIMAL + "metrics: [skip_rate, my_module:mine]\nthresholds: ['level.own_metric[base] > 0']\n"
+    assert load_text(tmp_path, text).scenario.metrics == ("skip_rate", "my_module:mine")
+    [fault] = faults(tmp_path, text.replace("own_metric", "mine"))
+    assert "thresholds[0]: got 'mine', expected one of skip_rate, own_metric" in fault
+
+
+def test_thresholds_without_metrics_know_the_built_in_ones_only(tmp_path: Path) -> None:
+    load_text(tmp_path, MINIMAL + "thresholds: ['level.skip_rate[base] > 0']\n")
+    [fault] = faults(tmp_path, MINIMAL + "thresholds: ['level.boredom[base] > 0']\n")
+    assert "thresholds[0]: got 'boredom', expected one of dislike_rate, skip_rate," in fault
+
+
 def test_counterfactual_alone_needs_no_ab_test(tmp_path: Path) -> None:
     scenario = load_text(tmp_path, MINIMAL.replace("ab_test", "counterfactual")).scenario
     assert isinstance(scenario, Scenario)

@@ -35,7 +35,7 @@ def test_wrong_scenario_gives_exactly_its_located_errors(file: Path, monkeypatch
 def test_command_line_prints_the_errors_and_exits_with_2(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(WRONG)
     monkeypatch.setattr(components, "RegisteredConfigs", lambda: CONFIGS)
-    monkeypatch.setattr(components, "metric_names", lambda: METRICS)
+    monkeypatch.setattr(components, "RegisteredMetrics", lambda: METRICS)
     result = CliRunner().invoke(main, ["validate", file.name])
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
