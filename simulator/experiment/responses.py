@@ -77,7 +77,7 @@ def analyse_branches(
         selectivity=tuple(rows(SELECTIVITY_KINDS, main)),
         actions=tuple(actions) if len(labels) > 1 else (),
         course=tuple(course),
-        course_summaries=tuple(_summary([r for r in course if r.similarity == k]) for k in PAPER_KINDS if course),
+        course_summaries=tuple(course_summary([r for r in course if r.similarity == k]) for k in PAPER_KINDS if course),
         doses=tuple([r for r in headline if doses] + doses),
         segments=tuple(_segments(arm, branches, past, runs, confidence)) if segmented else (),
     )
@@ -97,7 +97,7 @@ def _rows(
         yield replace(row, request=request + 1, after_seconds=seconds)
 
 
-def _summary(course: Sequence[Responsiveness]) -> CourseSummary:
+def course_summary(course: Sequence[Responsiveness]) -> CourseSummary:
     """When half of the first response is gone, between requests by a straight line, and when none is clear any more."""
     first = course[0]
     values = [row.response.value for row in course]

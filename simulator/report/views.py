@@ -10,6 +10,7 @@ from statistics import median
 
 from markupsafe import Markup
 
+from simulator.experiment.power import variance_reduction
 from simulator.experiment.results import (
     Comparison,
     Estimate,
@@ -225,7 +226,7 @@ def metric_tables(results: Results) -> list[MetricTable]:
 
 
 def gains(results: Results) -> list[Gain]:
-    """What pairing bought: (unpaired width / paired width) squared, the median over the arms."""
+    """What pairing bought: how many times fewer users than a randomised split, the median over the arms."""
     sources = [
         (f"Responsiveness, same {similarity}", [r.response for r in rows])
         for similarity, rows in _by_similarity(results)
@@ -356,11 +357,10 @@ def _level_row(arm: str, mean: Estimate, comparison: Comparison | None, metric: 
 
 def _factor(estimate: Estimate) -> float | None:
     """How many times fewer users; None where a width is missing or nothing varies; infinite where pairing is exact."""
-    paired = estimate.high - estimate.low
-    unpaired = estimate.unpaired_high - estimate.unpaired_low
-    if not (_measured(estimate) and math.isfinite(paired) and math.isfinite(unpaired)) or unpaired <= 0:
+    widths = (estimate.high - estimate.low, estimate.unpaired_high - estimate.unpaired_low)
+    if not (_measured(estimate) and all(map(math.isfinite, widths))) or widths[1] <= 0:
         return None
-    return (unpaired / paired) ** 2 if paired > 0 else math.inf
+    return variance_reduction(estimate)
 
 
 def _gain(label: str, factors: Sequence[float], most: float) -> Gain:
