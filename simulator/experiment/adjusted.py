@@ -56,7 +56,8 @@ def compare_cuped(
     Returns:
         As `compare_independent`, and equal to it where the covariate does not vary or nobody had occasion before. All
         NaN, with a note, also where a value of the covariate is not finite. Variances are inflated by
-        (n - 2) / (n - 3), for the degree of freedom that theta takes.
+        (n - 2) / (n - 3), for the degree of freedom that theta takes; with fewer than four users an arm that is not
+        enough (95% intervals of normal means cover in 85% with two an arm, 92% with three, 94% with four to thirty).
 
     Raises:
         ValueError: an arm has another number of users before than in the test.
@@ -136,12 +137,10 @@ def _cuped_lift(new: Linearised, old: Linearised, x: _Covariate, theta: float) -
     old = Linearised(old.level + theta * w * x.gap(), old.deviation)
     if old.level <= 0:
         return None
-    value, new_share, old_share = relative(new, old)
-    slope = theta * (1 - w + new_share.level * w) / old.level
+    r = relative(new, old)
+    slope = theta * (1 - w + (1 + r.lift) * w) / old.level
     treatment, control = x.centred()
-    return _for_theta(
-        independent(value, new_share.deviation - slope * treatment, old_share.deviation - slope * control), x
-    )
+    return _for_theta(independent(r.lift, r.new - slope * treatment, r.old - slope * control), x)
 
 
 def _for_theta(measured: Measured, x: _Covariate) -> Measured:
@@ -170,15 +169,17 @@ def compare_stratified(
         confidence: level of the intervals, in (0, 1).
 
     Returns:
-        As `compare_independent`, to which it is equal, but for rounding, with a single stratum. The variance is that
-        given the number of users of each arm in each stratum; the degrees of freedom are Satterthwaite's. The lift is
-        missing where the control's weighted level is not above 0.
+        As `compare_independent`, to which it is equal, but for rounding, with a single stratum. The variance has a part
+        for the users within strata, given how many of each arm are in each, and one for the shares, which counts where
+        strata differ in their effect; the degrees of freedom are Satterthwaite's. The lift is missing where the
+        control's weighted level is not above 0.
 
     Raises:
         ValueError: an arm has another number of strata than of users.
 
     Source: Holt & Smith 1979, Journal of the Royal Statistical Society A; Miratrix, Sekhon & Yu 2013, Journal of the
-    Royal Statistical Society B (experiments); Cochran 1977, Sampling Techniques, section 6.11 (combined ratio).
+    Royal Statistical Society B (experiments); Cochran 1977, Sampling Techniques, sections 6.11 (combined ratio) and
+    12.2 (estimated shares).
     """
     _check_rows("treatment_stratum", len(treatment_stratum), treatment)
     _check_rows("control_stratum", len(control_stratum), control)
@@ -218,12 +219,15 @@ class _Stratified:
     def level(self) -> float:
         return float(self.share @ self.mean(self.per_user.numerator)) / self.denominator()
 
+    def moved(self) -> Float64:
+        """float64[n_users]: linearised around the weighted level; their weighted mean is 0."""
+        return (self.per_user.numerator - self.level() * self.per_user.denominator) / self.denominator()
+
     def variance(self) -> Float64:
-        """float64[n_strata]: what each stratum adds to the variance of the level."""
-        moved = (self.per_user.numerator - self.level() * self.per_user.denominator) / self.denominator()
+        """float64[n_strata]: what the users inside each stratum add to the variance of the level."""
+        moved = self.moved()
         residual = moved - self.mean(moved)[self.cell]
-        size = self.size()
-        return self.share**2 * self.mean(residual**2) / (size - 1)
+        return self.share**2 * self.mean(residual**2) / (self.size() - 1)
 
 
 def _stratified_difference(new: _Stratified, old: _Stratified) -> Measured:
@@ -239,9 +243,15 @@ def _stratified_lift(new: _Stratified, old: _Stratified) -> Measured | None:
 
 
 def _satterthwaite(value: float, new: _Stratified, old: _Stratified, new_factor: float, old_factor: float) -> Measured:
-    """An estimate that the level of each arm moves by its factor."""
-    variance = np.concatenate([new_factor**2 * new.variance(), old_factor**2 * old.variance()])
-    degrees = np.concatenate([new.size(), old.size()]) - 1
+    """An estimate that the level of each arm moves by its factor.
+
+    The shares are a sample's, too: where strata differ in their effect another sample's would give another estimate.
+    """
+    n = len(new.cell) + len(old.cell)
+    by_stratum = new_factor * new.mean(new.moved()) - old_factor * old.mean(old.moved())
+    of_shares = float(new.share @ by_stratum**2) / n
+    variance = np.concatenate([new_factor**2 * new.variance(), old_factor**2 * old.variance(), [of_shares]])
+    degrees = np.concatenate([new.size(), old.size(), [n]]) - 1
     total = float(variance.sum())
     if total == 0:
         return Measured(value, 0.0, float(degrees.sum()))

@@ -111,12 +111,13 @@ def compare(treatment: PerUser, control: PerUser, confidence: float) -> Differen
     if unknown:
         return no_effect(unknown, n)
     new, old = linearise(treatment), linearise(control)
-    difference, p_value = _both_designs(new.level - old.level, new.deviation, old.deviation, confidence)
+    gap = new.level - old.level
+    difference = _both_designs(gap, new.deviation, old.deviation, confidence)
     lift = missing(NO_LIFT, n)
     if old.level > 0:
-        value, new_share, old_share = relative(new, old)
-        lift, _ = _both_designs(value, new_share.deviation, old_share.deviation, confidence)
-    effect = DifferenceAndLift(difference, lift, p_value)
+        r = relative(new, old)
+        lift = _both_designs(r.lift, r.new, r.old, confidence)
+    effect = DifferenceAndLift(difference, lift, paired(gap, new.deviation, old.deviation).p_value())
     too_few = "" if equal(treatment, control) else sparse(treatment, control)
     return values_alone(effect, too_few) if too_few else effect
 
@@ -176,8 +177,8 @@ def independent_lift(new: Linearised, old: Linearised) -> Measured | None:
     """The lift between arms of different users; None where the control's level is not above 0."""
     if old.level <= 0:
         return None
-    value, new_share, old_share = relative(new, old)
-    return independent(value, new_share.deviation, old_share.deviation)
+    r = relative(new, old)
+    return independent(r.lift, r.new, r.old)
 
 
 def measured_effect(difference: Measured, lift: Measured | None, confidence: float, n: int) -> DifferenceAndLift:
@@ -199,9 +200,8 @@ def values_alone(effect: DifferenceAndLift, note: str) -> DifferenceAndLift:
     return DifferenceAndLift(without_limits(effect.difference, note), without_limits(effect.lift, note))
 
 
-def _both_designs(value: float, new: Float64, old: Float64, confidence: float) -> tuple[Estimate, float]:
-    """The paired estimate with the limits of both designs, and its p-value."""
-    within = paired(value, new, old)
+def _both_designs(value: float, new: Float64, old: Float64, confidence: float) -> Estimate:
+    """The paired estimate with the limits of both designs."""
     half = independent(value, new, old).half_width(confidence)
-    estimate = within.interval(confidence, len(new))
-    return replace(estimate, unpaired_low=value - half, unpaired_high=value + half), within.p_value()
+    estimate = paired(value, new, old).interval(confidence, len(new))
+    return replace(estimate, unpaired_low=value - half, unpaired_high=value + half)

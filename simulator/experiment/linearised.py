@@ -118,21 +118,26 @@ def independent(value: float, new: Float64, old: Float64) -> Measured:
     return Measured(value, total, degrees)
 
 
-def relative(new: Linearised, old: Linearised) -> tuple[float, Linearised, Linearised]:
-    """new / old - 1, and how users of each arm move it; `old.level` must be above 0.
+@dataclass(frozen=True, eq=False)
+class Relative:
+    """A lift and how the users of each arm move it.
 
-    Returns:
-        The lift, and both arms in units of the old level: to first order user i of the new arm moves the lift by the
-        first deviation, user j of the old one by minus the second.
+    Attributes:
+        lift: new / old - 1.
+        new: float64[n_new], user i moves the lift by new[i] / n_new, to first order.
+        old: float64[n_old], user j moves it by -old[j] / n_old.
     """
-    lift = (new.level - old.level) / old.level
+
+    lift: float
+    new: Float64
+    old: Float64
+
+
+def relative(new: Linearised, old: Linearised) -> Relative:
+    """The change relative to the old level, which must be above 0."""
     per_level = 1 / old.level
     ratio = new.level / old.level
-    return (
-        lift,
-        Linearised(ratio, per_level * new.deviation),
-        Linearised(1.0, (ratio * per_level) * old.deviation),
-    )
+    return Relative((new.level - old.level) / old.level, per_level * new.deviation, (ratio * per_level) * old.deviation)
 
 
 def missing(note: str, n: int = 0) -> Estimate:

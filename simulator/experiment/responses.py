@@ -13,6 +13,8 @@ from simulator.engine.log import EventLog
 from simulator.experiment.counterfactual import Branch, Branches
 from simulator.experiment.estimators import PerUser, compare
 from simulator.experiment.metrics import LogView, Metric, select_metrics
+from simulator.experiment.metrics.contract import measure
+from simulator.experiment.multiplicity import bonferroni_confidence
 from simulator.experiment.responsiveness import (
     PAPER_KINDS,
     SELECTIVITY_KINDS,
@@ -128,7 +130,7 @@ def _segments(arm: str, branches: Branches, past: EventLog, runs: Runs, confiden
         ("heavy users", heavy), ("light users", ~heavy),
         ("users who disliked before", dislikes > 0), ("users who never disliked", dislikes == 0),
     ]  # fmt: skip
-    simultaneous = 1 - (1 - confidence) / len(groups)
+    simultaneous = bonferroni_confidence(confidence, len(groups))
     for name, chosen in groups:
         part = runs.take(chosen)
         base, other = branches.base.slates[chosen, 0], branches.action.slates[chosen, 0]
@@ -176,7 +178,7 @@ def future_effects(
         other = view(branch)
         for metric in select_metrics(metric_names):
             if isinstance(metric, Metric):
-                treated, control = (_of_runs(metric.compute(v), branches.run) for v in (other, base))
+                treated, control = (_of_runs(measure(metric, v), branches.run) for v in (other, base))
                 effect = compare(treated, control, confidence)
                 found.append(FutureEffect(arm, label, metric.info.name, effect.difference, effect.lift))
     return tuple(found)

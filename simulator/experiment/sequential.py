@@ -70,7 +70,7 @@ def mixture_boundary(variance: float, rho: float, alpha: float) -> float:
         rho: above 0, in units of the variance.
         alpha: in (0, 1).
 
-    Source: Howard et al. 2021, equation 14.
+    Source: Howard et al. 2021 (two-sided normal mixture).
     """
     return sqrt((variance + rho) * log((variance + rho) / (rho * alpha**2)))
 
@@ -81,7 +81,7 @@ def best_rho(variance: float, alpha: float) -> float:
     With u = 1 + variance / rho the minimum is where u - log u = 1 - 2 log alpha, so u = -W(-alpha^2 / e), W being the
     lower branch of Lambert's function.
 
-    Source: Howard et al. 2021, section 3.5.
+    Source: Howard et al. 2021 (tuning of the normal mixture).
 
     >>> round(best_rho(1.0, 0.05), 3)
     0.122
@@ -173,8 +173,8 @@ def _paired_look(treatment: PerUser, control: PerUser) -> _Look:
 def _paired_lift(new: Linearised, old: Linearised) -> Measured | None:
     if old.level <= 0:
         return None
-    value, new_share, old_share = relative(new, old)
-    return paired(value, new_share.deviation, old_share.deviation)
+    r = relative(new, old)
+    return paired(r.lift, r.new, r.old)
 
 
 def _independent_look(treatment: PerUser, control: PerUser) -> _Look:

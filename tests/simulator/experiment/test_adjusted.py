@@ -146,35 +146,46 @@ def test_cuped_does_not_depend_on_units_order_or_naming_of_the_arms(
 
 
 def textbook_stratified(
-    new: PerUser, old: PerUser, new_stratum: Int32, old_stratum: Int32
+    new: PerUser, old: PerUser, new_stratum: Int32, old_stratum: Int32, relative: bool
 ) -> tuple[float, float, float]:
-    """Difference, its variance and Satterthwaite's degrees, one stratum and arm at a time."""
+    """Difference or lift, its variance and Satterthwaite's degrees, one arm and stratum at a time."""
     both = np.concatenate([new_stratum, old_stratum])
     weight = {h: np.mean(both == h) for h in set(both.tolist())}
-    levels, variances, degrees = [], [], []
-    for arm, stratum in ((new, new_stratum), (old, old_stratum)):
-        top = sum(w * arm.numerator[stratum == h].mean() for h, w in weight.items())
-        bottom = sum(w * arm.denominator[stratum == h].mean() for h, w in weight.items())
-        levels.append(top / bottom)
+    arms = ((new, new_stratum), (old, old_stratum))
+    tops = [sum(w * a.numerator[of == h].mean() for h, w in weight.items()) for a, of in arms]
+    bottoms = [sum(w * a.denominator[of == h].mean() for h, w in weight.items()) for a, of in arms]
+    level = [top / bottom for top, bottom in zip(tops, bottoms, strict=True)]
+    # d(lift) = d(new) / old - new d(old) / old^2
+    factor = [1 / level[1], -level[0] / level[1] ** 2] if relative else [1.0, -1.0]
+    variances, degrees, effect = [], [], dict.fromkeys(weight, 0.0)
+    for k, (a, of) in enumerate(arms):
         for h, w in weight.items():
-            inside = stratum == h
-            residual = (arm.numerator[inside] - levels[-1] * arm.denominator[inside]) / bottom
-            variances.append(w**2 * residual.var(ddof=1) / inside.sum())
-            degrees.append(inside.sum() - 1)
+            residual = factor[k] * (a.numerator[of == h] - level[k] * a.denominator[of == h]) / bottoms[k]
+            variances.append(w**2 * residual.var(ddof=1) / len(residual))
+            degrees.append(len(residual) - 1)
+            effect[h] += residual.mean()
+    variances.append(sum(w * effect[h] ** 2 for h, w in weight.items()) / len(both))
+    degrees.append(len(both) - 1)
     v, d = np.array(variances), np.array(degrees)
-    return levels[0] - levels[1], v.sum(), v.sum() ** 2 / (v**2 / d).sum()
+    value = level[0] / level[1] - 1 if relative else level[0] - level[1]
+    return value, v.sum(), v.sum() ** 2 / (v**2 / d).sum()
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @given(seed=seeds, n_treated=large, n_controls=large)
 @settings(max_examples=20)
-def test_stratified_difference_is_the_textbooks(seed: int, n_treated: int, n_controls: int) -> None:
+def test_stratified_difference_and_lift_are_the_textbooks(
+    relative: bool, seed: int, n_treated: int, n_controls: int
+) -> None:
     new, old = count_metric(seed, n_treated, -0.2), count_metric(seed + 9, n_controls)
     h_new, h_old = strata(seed, n_treated), strata(seed + 1, n_controls)
-    value, variance, degrees = textbook_stratified(new, old, h_new, h_old)
-    got = compare_stratified(new, old, h_new, h_old, CONFIDENCE)
+    value, variance, degrees = textbook_stratified(new, old, h_new, h_old, relative)
+    effect = compare_stratified(new, old, h_new, h_old, CONFIDENCE)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, degrees) * sqrt(variance)
-    np.testing.assert_allclose(limits(got.difference), [value, value - half, value + half], rtol=1e-8)
-    assert got.p_value == pytest.approx(2 * stats.t.sf(abs(value) / sqrt(variance), degrees), rel=1e-8)
+    got = limits(effect.lift if relative else effect.difference)
+    np.testing.assert_allclose(got, [value, value - half, value + half], rtol=1e-8)
+    if not relative:
+        assert effect.p_value == pytest.approx(2 * stats.t.sf(abs(value) / sqrt(variance), degrees), rel=1e-8)
 
 
 @given(seed=seeds, n_treated=large, n_controls=large)
@@ -310,3 +321,17 @@ def test_intervals_cover_the_truth_as_often_as_they_say_and_are_narrower() -> No
     assert (np.abs(covered / n_worlds - CONFIDENCE) < 4 * 0.0122).all()
     assert width[0] < 0.6 * width[2]
     assert width[1] < 0.8 * width[2]
+
+
+def test_stratified_intervals_cover_the_mean_effect_where_strata_differ_in_theirs() -> None:
+    """1,000 experiments of 100 users an arm, effects of -1, 0 and 1 sd in three strata, mean 0, at 90%.
+
+    Bounds of 4 sd of 0.0095: false alarms at 6e-5. Intervals that hold the shares fixed cover in 92% at 95%.
+    """
+    rng, covered = np.random.Generator(np.random.Philox(12)), 0
+    for noise in normals(14, 1_000, 2, 100):
+        new_stratum, old_stratum = rng.integers(0, 3, (2, 100)).astype(np.int32)
+        new, old = plain(5 + 2.0 * new_stratum - 1 + noise[0]), plain(5 + 1.0 * old_stratum + noise[1])
+        got = compare_stratified(new, old, new_stratum, old_stratum, CONFIDENCE).difference
+        covered += got.low <= 0 <= got.high
+    assert abs(covered / 1_000 - CONFIDENCE) < 4 * 0.0095

@@ -6,7 +6,7 @@ from math import inf, isnan, nan, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -60,6 +60,7 @@ def test_needed_users_are_the_fewest_that_detect_the_effect(
 
 
 @given(effect=effects, power=powers, confidence=levels, paired=designs, more=st.floats(0, 1))
+@settings(max_examples=20)
 def test_users_rise_with_power_and_confidence_and_fall_with_the_effect(
     effect: float, power: float, confidence: float, paired: bool, more: float
 ) -> None:
@@ -96,6 +97,19 @@ def test_planned_users_find_the_effect_as_often_as_planned() -> None:
         treated = 1 + effect + sd * noise
         found += compare(plain(treated), plain(np.ones(users)), 0.95).p_value < 0.05
     assert abs(found / 1_000 - 0.8) < 4 * 0.0126
+
+
+@pytest.mark.parametrize(("paired", "n_counted", "degrees"), [(True, 6, 5), (False, 12, 10)])
+def test_a_small_pilots_standard_error_is_its_half_width_over_its_own_t_quantile(
+    paired: bool, n_counted: int, degrees: int
+) -> None:
+    """By the textbook's formula: a pilot of 6 users in both arms, 100 users planned."""
+    lift = Estimate(0.0, -0.2, 0.2, -0.2, 0.2, n=6)
+    deviation = 0.2 / stats.t.ppf(0.975, degrees) * sqrt(n_counted)
+    planned = 100 - n_counted // 6
+    expected = (stats.t.ppf(0.975, planned) + stats.t.ppf(0.8, planned)) * deviation / 10
+    got = detectable_effect(lift, users=100, power=0.8, confidence=0.95, paired=paired)
+    assert got.value == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_split_pilot_plans_the_split_as_the_paired_one_does_but_not_the_pairs() -> None:

@@ -242,6 +242,19 @@ def test_looks_too_early_for_an_interval_leave_the_later_ones_alone(sequence: Ca
     assert [e.lift.note for e in effects[1:]] == [""] * 4
 
 
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_a_plan_begun_late_foresees_the_same_last_look(sequence: Callable[..., tuple]) -> None:
+    """V grows in proportion to the days here, so the missing first look must not change the second."""
+    values = 1 + normals(8, 2, 50)
+    looks = [[PerUser(sqrt(t) * z, np.ones(50)) for t in (1, 2, 3)] for z in values]
+    early = sequence(*looks, CONFIDENCE, n_looks=3)
+    late = sequence(*([PerUser(np.zeros(50), np.zeros(50)), *arm[1:]] for arm in looks), CONFIDENCE, n_looks=3)
+    assert isnan(late[0].p_value)
+    for before, after in zip(early[1:], late[1:], strict=True):
+        np.testing.assert_allclose(limits(after.difference), limits(before.difference), rtol=1e-9)
+        np.testing.assert_allclose(limits(after.lift), limits(before.lift), rtol=1e-9)
+
+
 def test_equal_arms_differ_by_exactly_zero_until_they_part() -> None:
     treatment, control = days(5, 80, 4, -0.3, world=7), days(5, 80, 4)
     effects = confidence_sequence_paired([control[0], *treatment[1:]], control, CONFIDENCE, n_looks=4)
