@@ -83,7 +83,9 @@ def find(
             members = {arm: plan.is_assigned(arm) for arm in plan.arms}
             by_user = SplitReadings(LogView(protected(log), items, n_users, begin, end), members)
             analysis = analyse_readings(by_user, control, scenario.metrics, confidence)
-    guardrails = judge_guardrails(settings.guardrails, analysis.comparisons, analysis.metrics)
+    treatments = [arm.name for arm in scenario.arms]  # the holdout is none: it is how things were
+    judged = [comparison for comparison in analysis.comparisons if comparison.arm in treatments]
+    guardrails = judge_guardrails(settings.guardrails, judged, analysis.metrics)
     if by_user is None or isinstance(settings, SwitchbackABTest):
         return ABFindings(analysis, (), (), guardrails, (), ())
     metrics = [metric for metric in select_metrics(scenario.metrics) if isinstance(metric, Metric)]

@@ -104,14 +104,6 @@ def test_arms_that_share_a_world_leave_a_log_each(scenario: Path, tmp_path: Path
     assert all(pair["kind"] == "counterfactual" for pair in results["pairs"])
 
 
-def test_the_number_of_jobs_changes_no_shared_world(scenario: Path, tmp_path: Path) -> None:
-    folder, _ = run(scenario, tmp_path / "a", "--set", ONE_WORLD[0])
-    options = ["--set", ONE_WORLD[0], "--out", str(tmp_path / "b"), "--jobs", "2"]
-    assert CliRunner().invoke(main, ["run", str(scenario), *options]).exit_code == 0
-    together = next((tmp_path / "b" / "small").iterdir())
-    assert (folder / "results.json").read_bytes() == (together / "results.json").read_bytes()
-
-
 def test_a_split_alone_runs_without_a_counterfactual(scenario: Path, tmp_path: Path) -> None:
     options = [
         "--set",

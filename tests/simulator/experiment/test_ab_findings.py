@@ -112,9 +112,11 @@ def test_a_ramp_dilutes_the_effect_and_keeps_the_arms() -> None:
 
 
 def test_a_holdout_is_compared_like_an_arm() -> None:
-    found = outcome_of({"design": "split", "duration": "4d", "holdout": 0.3}).findings
+    guardrails = [{"metric": "dwell_per_user_day", "margin": 0.02}]
+    found = outcome_of({"design": "split", "duration": "4d", "holdout": 0.3, "guardrails": guardrails}).findings
     assert {c.arm for c in found.analysis.comparisons} == {"ntr", "holdout"}
     assert {a.arm for a in found.sample_ratios[0].arms} == {"base", "ntr", "holdout"}
+    assert [g.arm for g in found.guardrails] == ["ntr"]
     assert sum(a.expected for a in found.sample_ratios[0].arms) == pytest.approx(N_USERS)
 
 
