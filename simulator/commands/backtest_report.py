@@ -19,6 +19,7 @@ from simulator.commands.backtest import Backtest, Measured
 from simulator.report.formatting import number, wall
 from simulator.report.terminal import add_row, new_table, show
 
+_LABEL_HEIGHT = 11.0
 _DASH = "–"
 _MAIN = ("hr", "ndcg", "mrr", "hr_minus", "delta_hr")
 """Beginnings of the names of the metrics in the first table; dislike AUC joins them."""
@@ -244,14 +245,45 @@ def _chart(backtest: Backtest, k: int) -> ChartView:
         parts.append(f'<text class="t" x="{x:.0f}" y="{bottom + 16}">{number(top_x * share, 3)}</text>')
         parts.append(f'<text class="y" x="{left - 6}" y="{y + 4:.0f}">{number(top_y * share, 3)}</text>')
         parts.append(f'<path class="z" d="M{left} {y:.1f}H{left + width}"/>')
-    for i, m, x_value, y_value in points:
-        x, y = left + width * x_value / top_x, bottom - height * y_value / top_y
+    places = [(left + width * x / top_x, bottom - height * y / top_y) for _, _, x, y in points]
+    labels = label_places(places, [str(i) for i, _, _, _ in points])
+    for (i, m, x_value, y_value), (x, y), (label_x, label_y) in zip(points, places, labels, strict=True):
         title = escape(f"{m.spec.name}: HR {number(x_value, 3)}, HR-minus {number(y_value, 3)}")
         parts.append(f'<g class="changed"><circle class="m" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
-        parts.append(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{i}</text><title>{title}</title></g>')
+        parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}">{i}</text><title>{title}</title></g>')
     parts.append(f'<text class="t" x="{left + width / 2:.0f}" y="{bottom + 36}">HR@{k} (liked)</text>')
     parts.append(f'<text x="4" y="14">HR-minus@{k} (disliked)</text></svg>')
     return ChartView(f"HR@{k} against HR-minus@{k}", Markup("".join(parts)), keys)
+
+
+def label_places(points: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[tuple[float, float]]:
+    """Where each point's label begins: near it, and clear of the other points and of labels placed before it.
+
+    Where no place nearby is free, labels climb above their point until one is.
+
+    Args:
+        points: centres of the points.
+        texts: of the labels.
+    """
+    taken = [(x - 5.0, y - 5.0, x + 5.0, y + 5.0) for x, y in points]
+    found = []
+    for (x, y), text in zip(points, texts, strict=True):
+        width = 7.0 * len(text)
+        tries = [(x + 7, y + 4), (x - 7 - width, y + 4), (x - width / 2, y - 8), (x - width / 2, y + 17)]
+        tries += [(x - width / 2, y - 8 - _LABEL_HEIGHT * step) for step in range(1, len(points) + 1)]
+        boxes = [(left, base - _LABEL_HEIGHT + 1, left + width, base + 1) for left, base in tries]
+        free = [i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)]
+        chosen = free[0] if free else len(tries) - 1
+        taken.append(boxes[chosen])
+        found.append(tries[chosen])
+    return found
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _ceiling(value: float) -> float:
