@@ -95,7 +95,7 @@ def simulate_slowly(world: World, behaviour: Behaviour, service: Service, model:
                 propensity = np.nan if slates.propensity is None else slates.propensity[0, slot]
                 rows.append(
                     (tick, user, int(requests.session[0]), int(requests.step[0]), slot, int(item[0, slot]), flags,
-                     dwell, done, propensity, state.satisfaction[user])
+                     dwell, done, propensity, state.satisfaction[user], responses.dislike_probability[0, slot])
                 )  # fmt: skip
 
     def request_of(user: int, tick: int, told: list[tuple]) -> Requests:

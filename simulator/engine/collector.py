@@ -26,6 +26,7 @@ class Served:
         feedback: uint8[n, k].
         dwell_seconds: float32[n, k].
         done_after: int64[n, k], ticks until the user was done with the slot.
+        dislike_probability: float32[n, k].
         propensity: float64[n, k], or None for a deterministic policy.
     """
 
@@ -38,6 +39,7 @@ class Served:
     feedback: UInt8
     dwell_seconds: Float32
     done_after: Int64
+    dislike_probability: Float32
     propensity: Float64 | None
 
 
@@ -85,6 +87,7 @@ class Collector:
             feedback_tick=feedback_tick,
             propensity=by_slot([_propensity(s) for s in b]),
             satisfaction=by_request([s.satisfaction for s in b]),
+            dislike_probability=by_slot([s.dislike_probability for s in b]),
         )
 
 

@@ -25,6 +25,8 @@ class EventLog:
         feedback_tick: int64[e], when the user was done with the item; -1 where the user did not look.
         propensity: float32[e], the chance that the policy showed the item at the slot; NaN for a deterministic policy.
         satisfaction: float32[e], what the user would tell a survey right after the request; equal within a request.
+        dislike_probability: float32[e], the chance of a dislike before its draw, 0 where the user did not look. No
+            platform knows it: it is for metrics that are to be free of the luck of who pressed.
     """
 
     tick: Int64
@@ -38,6 +40,7 @@ class EventLog:
     feedback_tick: Int64
     propensity: Float32
     satisfaction: Float32
+    dislike_probability: Float32
 
     DTYPES: ClassVar[dict[str, np.dtype[Any]]] = {
         "tick": np.dtype(np.int64),
@@ -51,6 +54,7 @@ class EventLog:
         "feedback_tick": np.dtype(np.int64),
         "propensity": np.dtype(np.float32),
         "satisfaction": np.dtype(np.float32),
+        "dislike_probability": np.dtype(np.float32),
     }
 
     def __len__(self) -> int:

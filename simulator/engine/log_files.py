@@ -21,6 +21,7 @@ _UNITS = {
     "feedback_tick": "when the user was done with the item, in milliseconds; -1 where the user did not look",
     "propensity": "chance that the policy showed the item at the slot; NaN for a deterministic policy",
     "satisfaction": "what the user would tell a survey right after the request",
+    "dislike_probability": "chance of a dislike before its draw; latent, 0 where the user did not look",
 }
 
 

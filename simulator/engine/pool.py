@@ -128,6 +128,7 @@ class UserPool:
                 responses.feedback,
                 responses.dwell_seconds,
                 responses.done_after,
+                responses.dislike_probability,
                 slates.propensity,
             )
         )

@@ -43,6 +43,8 @@ class Responses:
         done_after: int64[n, k], ticks from being served until the user was done with the slot; non-decreasing along
             a row, at least 1.
         displeased: bool[n, k], displeased with the item, pressed or not; latent: neither log nor recommender sees it.
+        dislike_probability: float32[n, k], the chance of the dislike before its draw; 0 where the user did not look.
+            Latent, too, but logged: it tells of dislikes without the luck of the draw.
     """
 
     n_examined: Int32
@@ -50,6 +52,7 @@ class Responses:
     dwell_seconds: Float32
     done_after: Int64
     displeased: npt.NDArray[np.bool_]
+    dislike_probability: Float32
 
 
 class Behaviour(Protocol):
@@ -110,15 +113,17 @@ class UtilityBehaviour:
         n_examined = _examined_slots(world, state, users, k)
         first = np.cumsum(n_examined) - n_examined
         cell = np.arange(int(n_examined.sum())) + np.repeat(np.arange(n) * k - first, n_examined)
-        flags, dwell_seconds, displeased = _react(world, state, users, n_examined, item.reshape(-1)[cell])
+        reactions = _react(world, state, users, n_examined, item.reshape(-1)[cell])
         feedback = np.zeros((n, k), np.uint8)
         dwell = np.zeros((n, k), np.float32)
         unhappy = np.zeros((n, k), np.bool_)
-        feedback.reshape(-1)[cell] = flags
-        dwell.reshape(-1)[cell] = dwell_seconds
-        unhappy.reshape(-1)[cell] = displeased
+        dislike = np.zeros((n, k), np.float32)
+        feedback.reshape(-1)[cell] = reactions.flags
+        dwell.reshape(-1)[cell] = reactions.dwell_seconds
+        unhappy.reshape(-1)[cell] = reactions.displeased
+        dislike.reshape(-1)[cell] = reactions.dislike_probability
         after = done_after(feedback, dwell, world.settings.behaviour.overhead_seconds)
-        return Responses(n_examined, feedback, dwell, after, unhappy)
+        return Responses(n_examined, feedback, dwell, after, unhappy, dislike)
 
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
@@ -142,10 +147,18 @@ def _examined_slots(world: World, state: UserState, users: Rows, k: int) -> Int3
     return n_examined
 
 
-def _react(
-    world: World, state: UserState, users: Rows, n_examined: Int32, item: Int32
-) -> tuple[UInt8, Float32, npt.NDArray[np.bool_]]:
-    """Flags, dwell and displeasure of each examined impression.
+@dataclass(frozen=True, eq=False)
+class _Reactions:
+    """One row an examined impression, as the attributes of `Responses`."""
+
+    flags: UInt8
+    dwell_seconds: Float32
+    displeased: npt.NDArray[np.bool_]
+    dislike_probability: Float32
+
+
+def _react(world: World, state: UserState, users: Rows, n_examined: Int32, item: Int32) -> _Reactions:
+    """What the users do with each examined impression.
 
     Args:
         world: the world.
@@ -181,7 +194,8 @@ def _react(
     press = per_impression(
         np.minimum(1.0, population.expressiveness[users] * state.press_factor[users].astype(np.float64))
     )
-    dislikes = press_draw < displeasure * press
+    dislike_probability = displeasure * press
+    dislikes = press_draw < dislike_probability
     dismisses = displeased & ~dislikes
     dismisses &= press_draw < displeasure * (press + (1.0 - press) * behaviour.dismiss_probability)
 
@@ -197,7 +211,7 @@ def _react(
     flags += likes * _LIKE
     flags += dislikes * _DISLIKE
     flags += dismisses * _DISMISS
-    return flags, dwell, displeased
+    return _Reactions(flags, dwell, displeased, dislike_probability.astype(np.float32))
 
 
 def item_appeal(world: World, state: UserState, user: Rows, item: Int32) -> Float64:

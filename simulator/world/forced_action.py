@@ -86,7 +86,9 @@ class ForcedAction:
         feedback[row, slot] = flags | np.uint8(Feedback.EXAMINED)
         dwell[row, slot] = plain_dwell_seconds(world, item[row, slot], flags)
         after = done_after(feedback, dwell, world.settings.behaviour.overhead_seconds)
-        return Responses(responses.n_examined, feedback, dwell, after, responses.displeased)
+        dislike = responses.dislike_probability.copy()
+        dislike[row, slot] = "dislike" in self.action
+        return Responses(responses.n_examined, feedback, dwell, after, responses.displeased, dislike)
 
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses

@@ -77,7 +77,7 @@ def consume(world: World, item: Int32, slot: Rows, flags: UInt8) -> Responses:
         world: gives durations.
         item: int32[n, k].
         slot: intp[n], what is looked at.
-        flags: uint8[n], what is done there, beside looking.
+        flags: uint8[n], what is done there, beside looking; a dislike is certain, as nobody asked the user.
     """
     n, k = item.shape
     row = np.arange(n)
@@ -86,7 +86,8 @@ def consume(world: World, item: Int32, slot: Rows, flags: UInt8) -> Responses:
     feedback[row, slot] = flags | np.uint8(Feedback.EXAMINED)
     dwell[row, slot] = plain_dwell_seconds(world, item[row, slot], flags)
     after = done_after(feedback, dwell, world.settings.behaviour.overhead_seconds)
-    return Responses(np.ones(n, np.int32), feedback, dwell, after, np.zeros((n, k), np.bool_))
+    dislike = ((feedback & np.uint8(Feedback.DISLIKE)) > 0).astype(np.float32)
+    return Responses(np.ones(n, np.int32), feedback, dwell, after, np.zeros((n, k), np.bool_), dislike)
 
 
 def plain_dwell_seconds(world: World, item: Int32, flags: UInt8) -> Float32:

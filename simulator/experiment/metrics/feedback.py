@@ -24,6 +24,17 @@ def flag_rate(view: LogView, flags: Feedback) -> PerUser:
     return PerUser(view.count(view.flagged(flags)), view.impressions, NO_IMPRESSIONS)
 
 
+def expected_dislikes(view: LogView) -> PerUser:
+    """Chances of a dislike, added up, per impression.
+
+    A dislike is the draw of a coin whose chance the simulator knows. The sum of the chances has the same mean as the
+    number of dislikes, whatever the recommender then makes of each, without the luck of the draws (Rao-Blackwell, as
+    the conditional Monte Carlo of Asmussen & Glynn 2007, Stochastic Simulation, V.4).
+    """
+    chances = view.sum_by_user(view.rows.user, view.rows.dislike_probability)
+    return PerUser(chances, view.impressions, NO_IMPRESSIONS)
+
+
 def repeats(view: LogView, flag: Feedback, group: Group) -> PerUser:
     """Feedback on a group to which the same user gave that feedback in an earlier row of the log, per impression.
 
@@ -65,6 +76,16 @@ RATES: tuple[Metric, ...] = (
     Metric(
         MetricInfo("dislike_rate", "Dislike rate", "Dislikes per impression looked at", "share", "lower"),
         lambda view: flag_rate(view, Feedback.DISLIKE),
+    ),
+    Metric(
+        MetricInfo(
+            "expected_dislike_rate",
+            "Expected dislike rate",
+            "Chances of a dislike, known to the simulator alone, added up, per impression looked at",
+            "share",
+            "lower",
+        ),
+        expected_dislikes,
     ),
     Metric(
         MetricInfo("skip_rate", "Skip rate", "Skips per impression looked at", "share", "lower"),

@@ -33,6 +33,7 @@ class Row:
     slot: int = 0
     dwell_seconds: float = 0.0
     satisfaction: float = 0.0
+    dislike_probability: float = 0.0
 
 
 def log_of(rows: list[Row]) -> EventLog:
@@ -84,7 +85,9 @@ def logs(draw: st.DrawFn, max_requests: int = 30, n_days: int = 10) -> EventLog:
         for slot, item in enumerate(slate):
             flags = draw(st.one_of(st.just(0), st.sampled_from(range(0, 64, 2)).map(lambda f: f | Feedback.EXAMINED)))
             dwell = draw(st.one_of(st.integers(0, 90), st.sampled_from([1800, 3599, 3600]))) if flags else 0
-            rows.append(Row(hour * HOUR, user, item, int(flags), session[user], step[user], slot, float(dwell), answer))
+            chance = draw(st.integers(0, 8)) / 8 if flags else 0.0
+            place = (session[user], step[user], slot)
+            rows.append(Row(hour * HOUR, user, item, int(flags), *place, float(dwell), answer, chance))
     return log_of(rows)
 
 

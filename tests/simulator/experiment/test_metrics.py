@@ -132,6 +132,10 @@ class Naive:
 
 NAIVE: dict[str, Callable[[Naive, int], tuple[float, float]]] = {
     "dislike_rate": lambda naive, user: naive.rate(user, Feedback.DISLIKE),
+    "expected_dislike_rate": lambda naive, user: (
+        sum(r.dislike_probability for r in naive.of(user)),
+        naive.impressions(user),
+    ),
     "skip_rate": lambda naive, user: naive.rate(user, Feedback.SKIP),
     "long_view_rate": lambda naive, user: naive.rate(user, Feedback.LONG_DWELL),
     "like_rate": lambda naive, user: naive.rate(user, Feedback.LIKE),

@@ -16,7 +16,7 @@ def quiet(n: int, k: int) -> Responses:
     shape = (n, k)
     return Responses(
         np.full(n, k, np.int32), np.ones(shape, np.uint8), np.ones(shape, np.float32),
-        np.full(shape, 1_000), np.zeros(shape, np.bool_),
+        np.full(shape, 1_000), np.zeros(shape, np.bool_), np.zeros(shape, np.float32),
     )  # fmt: skip
 
 
