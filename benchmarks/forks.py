@@ -4,8 +4,8 @@
     python benchmarks/forks.py --runs 500 --branches 1 4 --json
 
 The protocol is the counterfactual of a scenario (k = 50, then one measured slate); prefix and suffix are measured in
-the same process, as the same protocol without branches and as a branch alone. A fork copies users and histories, as
-every branch does when it goes on from the snapshot.
+the same process, as the same protocol without branches, and as what two more branches add where there is no prefix. A
+fork copies users and histories, as every branch does when it goes on from the snapshot.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def main() -> None:
     timed = partial(middle, args.repeats)
     prefix = timed(lambda: simulate_prefix(world, service, model, settings, start))
     costs = {n: timed(partial(branch, world, service, model, settings, start, n)) for n in args.branches}
-    suffix = timed(lambda: branch(world, service, model, settings.model_copy(update={"k": 1}), start, 2)) / 2
+    at_once = settings.model_copy(update={"k": 1})
+    two, four = (timed(partial(branch, world, service, model, at_once, start, n)) for n in (2, 4))
+    suffix = (four - two) / 2
     fork = timed(fork_of(world, service, model, settings, start))
     limits = {n: prefix + n * suffix for n in args.branches}
     found = {"prefix": prefix, "suffix": suffix, "branches": costs, "limits": limits, "fork": fork}

@@ -299,11 +299,11 @@ def power(
     """
     from rich.console import Console
 
-    from simulator.commands.power import Asked, plan, plans_as_json, print_plans
+    from simulator.commands.power import Asked, plan, plans_as_json, print_plans, treatments_of
     from simulator.report import load_run
 
     results = load_run(run_folder).results
-    treatments = [a for a in results.arms if a != results.control] or [results.control]
+    treatments = treatments_of(results)
     asked = Asked(arm or treatments[-1], users or max(results.users, 4), _relative_effect(effect), power, confidence)
     plans = plan(results, asked)
     if as_json:

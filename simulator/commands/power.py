@@ -49,15 +49,27 @@ class Asked:
     confidence: float
 
 
+def treatments_of(results: Results) -> list[str]:
+    """The arms whose effects the pilot knows by user.
+
+    Raises:
+        ReportError: the pilot has no A/B test, or a switchback, whose effects are known by block of time.
+    """
+    arms = [a for a in results.arms if any(c.arm == a for c in results.comparisons)]
+    if not arms:
+        raise ReportError(f"{results.scenario}: got a run without effects of an A/B test, expected one to plan from")
+    if results.design == "switchback":
+        raise ReportError(f"{results.scenario}: got a switchback, expected design: paired or split to plan users from")
+    return arms
+
+
 def plan(results: Results, asked: Asked) -> list[Plan]:
     """Plans for every metric that the pilot compared.
 
     Raises:
-        ReportError: the pilot has no A/B test, or no such treatment.
+        ReportError: no such treatment.
     """
-    treatments = [a for a in results.arms if a != results.control]
-    if not results.comparisons:
-        raise ReportError(f"{results.scenario}: got a run without effects of an A/B test, expected one to plan from")
+    treatments = treatments_of(results)
     if asked.arm not in treatments:
         raise ReportError(f"--arm: got {asked.arm}, expected one of {', '.join(treatments)}")
     lifts = {c.metric: c.lift for c in results.comparisons if c.arm == asked.arm}

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from recommenders.base import Feedback, Int32, Int64, State
+from recommenders.base import Bool, Int32, Int64, State
 from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat
@@ -23,7 +23,6 @@ from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.exposure import Exposing, items_alike
 from simulator.experiment.triggers import find_moments, impressions_by_user, random_item_k
 from simulator.scenario.counterfactuals import Action, Counterfactual, actions_label
-from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.world.behaviour import Behaviour, UtilityBehaviour
 from simulator.world.forced_action import ANY_SLOT, ASLEEP, ForcedAction, Moments, Pausing, TopSlotAction
 from simulator.world.population import build_population
@@ -39,11 +38,13 @@ class Branch:
         log: from the request of item k on.
         slates: int32[n_runs, requests, slate_size], the slates after item k; -1 for a request that was not made.
         tick: int64[n_runs, requests], when each was asked for; -1 likewise.
+        done_tick: int64[n_runs], when the user was done with item k.
     """
 
     log: EventLog
     slates: Int32
     tick: Int64
+    done_tick: Int64
 
     @property
     def next_slates(self) -> Int32:
@@ -149,7 +150,7 @@ def _random(
     fork = _stop_at(world, behaviour, service, beginning, moments, until, heartbeat)
     going_on = _only(fork.end, moments.step >= 0)
     measured = replace(service, platform=service.platform.model_copy(update={"slate_size": settings.slate_size}))
-    last = until + (settings.requests + max(settings.doses, default=1) + 1) * settings.request_every
+    last = start.tick + settings.duration
 
     def part(action: tuple[Action, ...]) -> _Forked:
         forced = ForcedAction(behaviour, moments, action)
@@ -158,10 +159,12 @@ def _random(
     def follow(parted: _Forked) -> Branch:
         after = _stop_at(world, behaviour, measured, parted.end, _later(moments, 1 + settings.requests), last)
         log = EventLog.concatenate([parted.log, after.log])
-        return Branch(log, *_slates(after.log, run, np.full(len(run), -1), settings.requests, settings.slate_size))
+        measured_slates = _slates(after.log, run, np.full(len(run), -1), settings.requests, settings.slate_size)
+        return Branch(log, *measured_slates, _focus(parted.log, moments).done_tick)
 
     parted_base = part(settings.base)
-    run, focus_item, tick = _focus(parted_base.log, moments)
+    focus = _focus(parted_base.log, moments)
+    run, focus_item, tick = focus.run, focus.item, focus.tick
     base = follow(parted_base)
     parted = {actions_label(action): part(action) for action in settings.branches}
     doses: list[Dose] = []
@@ -182,15 +185,17 @@ def _lived(
     probe = simulate(world, behaviour, service, beginning, until, heartbeat=heartbeat)
     moments = find_moments(world, settings, start.log, probe.log)
     fork = _stop_at(world, behaviour, service, beginning, moments, until)
-    end_tick = until + (TICKS_PER_DAY if settings.follow is None else settings.follow)
+    end_tick = start.tick + settings.duration
     going_on = _only(fork.end, moments.step >= 0)
 
     def branch(action: tuple[Action, ...]) -> Branch:
         forced = ForcedAction(behaviour, moments, action)
         log = simulate(world, forced, service, going_on, end_tick, heartbeat=heartbeat).log
-        return Branch(log, *_slates(log, run, tick, settings.requests, service.platform.slate_size))
+        measured_slates = _slates(log, run, tick, settings.requests, service.platform.slate_size)
+        return Branch(log, *measured_slates, _focus(log, moments).done_tick)
 
-    run, focus_item, tick = _focus(probe.log, moments)
+    focus = _focus(probe.log, moments)
+    run, focus_item, tick = focus.run, focus.item, focus.tick
     base = branch(settings.base)
     others = {actions_label(action): branch(action) for action in settings.branches}
     return Branches(fork.log, run, tick, moments, focus_item, base, others, end_tick=end_tick)
@@ -239,17 +244,25 @@ def _later(moments: Moments, steps: int) -> Moments:
     return Moments(moments.session, np.where(moments.step < 0, moments.step, moments.step + steps), moments.slot)
 
 
-def _focus(log: EventLog, moments: Moments) -> tuple[Int32, Int32, Int64]:
-    """Whose moment came, the item there and the tick of its slate: int32[n], int32[n], int64[n]."""
+@dataclass(frozen=True, eq=False)
+class _Focus:
+    """The impressions at which runs part: user, item, tick of the slate, tick at which the user was done; [n] each."""
+
+    run: Int32
+    item: Int32
+    tick: Int64
+    done_tick: Int64
+
+
+def _focus(log: EventLog, moments: Moments) -> _Focus:
+    """Item k of every run whose moment is in a log."""
     seen = impressions_by_user(log)
     here = (seen.session == moments.session[seen.user]) & (seen.step == moments.step[seen.user])
     slot = moments.slot[seen.user]
     here &= (slot == ANY_SLOT) | (seen.slot == slot)
     run, first = np.unique(seen.user[here], return_index=True)
     row = np.flatnonzero(here)[first]
-    requests = log.take((log.feedback & np.uint8(Feedback.EXAMINED)) > 0)
-    tick = requests.tick[np.argsort(requests.user, kind="stable")][row]
-    return run, seen.item[row], tick
+    return _Focus(run, seen.item[row], seen.tick[row], seen.done_tick[row])
 
 
 def _slates(log: EventLog, run: Int32, after: Int64, n_requests: int, size: int) -> tuple[Int32, Int64]:
@@ -282,6 +295,12 @@ def _slates(log: EventLog, run: Int32, after: Int64, n_requests: int, size: int)
     return slates, tick
 
 
+def _eligible(world: World, service: Service, tick: int) -> Bool:
+    """What may be shown at a tick, as of the platform's last release."""
+    every = service.platform.release_every
+    return world.catalogue.eligible(tick // every * every)
+
+
 def _exposing(service: Service, first_step: int, item: Int32) -> Exposing:
     return Exposing(service.build(), first_step, item)
 
@@ -310,9 +329,11 @@ def _doses(
     features = world.catalogue.features
     run = np.arange(len(focus_item), dtype=np.int32)
     most = max(settings.doses)
+    begun = parted[0].tick + settings.k * settings.request_every
+    eligible = _eligible(world, service, begun) & _eligible(world, service, begun + most * settings.request_every)
     found = []
     for alike, group in (("creator", features.creator), ("topic", features.topic)):
-        item = items_alike(group, focus_item, most - 1, world.draws)
+        item = items_alike(group, focus_item, most - 1, world.draws, eligible)
         exposing = replace(service, build=partial(_exposing, service, settings.k, item))
         for count in settings.doses:
             slates = []

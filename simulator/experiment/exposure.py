@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recommenders.base import (
+    Bool,
     Int32,
     Interactions,
     ItemFeatures,
     Progress,
     Recommender,
+    RecommenderError,
     RequestDraws,
     Requests,
     Slates,
@@ -25,8 +27,7 @@ from simulator.draws import Draws, Purpose
 class Exposing:
     """A recommender whose top slot holds a dictated item at some steps of a session.
 
-    The item that it displaces takes its place if the slate held it already, else drops out. An item that is not
-    eligible is not shown.
+    The item that it displaces takes its place if the slate held it already, else drops out.
 
     Attributes:
         recommender: what makes the slates.
@@ -47,12 +48,19 @@ class Exposing:
         self.recommender.fit(log, items, seed=seed, progress=progress)
 
     def recommend(self, requests: Requests, k: int, draws: RequestDraws) -> Slates:
-        """The recommender's slates with the dictated items on top."""
+        """The recommender's slates with the dictated items on top.
+
+        Raises:
+            RecommenderError: a dictated item is not eligible.
+        """
         slates = self.recommender.recommend(requests, k, draws)
         place = requests.step - self.first_step
         row = np.flatnonzero((place >= 0) & (place < self.item.shape[1]))
         shown = self.item[requests.user[row], place[row]]
-        row, shown = row[requests.eligible[shown]], shown[requests.eligible[shown]]
+        gone = np.flatnonzero(~requests.eligible[shown])
+        if len(gone):
+            user, item_gone = requests.user[row[gone[0]]], shown[gone[0]]
+            raise RecommenderError(f"user {user}: item {item_gone} is to be on top, but is not eligible any more")
         item = slates.item.copy()
         top = item[row, 0]
         nth, slot = np.nonzero(item[row] == shown[:, None])
@@ -73,28 +81,33 @@ class Exposing:
         self.recommender.load_state_dict(state, items)
 
 
-def items_alike(group: Int32, focus_item: Int32, n: int, draws: Draws) -> Int32:
-    """For each user, n other items of the group of the focus item: int32[n_users, n].
+def items_alike(group: Int32, focus_item: Int32, n: int, draws: Draws, eligible: Bool) -> Int32:
+    """For each user, n other eligible items of the group of the focus item: int32[n_users, n].
 
     They follow each other in the order of ids from a place drawn for the user; in a group with too few items they come
-    round again, and an item alone in its group stands for itself.
+    round again, and where the group has no other eligible item the focus item stands for itself.
 
     Args:
         group: int32[n_items], creator or topic of each item.
         focus_item: int32[n_users], row i for user i.
         n: how many.
         draws: the world's.
+        eligible: bool[n_items].
     """
-    by_group = np.argsort(group, kind="stable")
-    start = np.searchsorted(group[by_group], group[focus_item], side="left")
-    size = np.searchsorted(group[by_group], group[focus_item], side="right") - start
-    users = np.arange(len(focus_item))
-    uniform = draws.uniform(Purpose.EXPOSURE, users)[0]
-    place = np.empty(len(group), np.int64)
-    place[by_group] = np.arange(len(group))
-    own = place[focus_item] - start
-    others = np.maximum(size - 1, 1)
-    offset = np.floor(uniform * others).astype(np.int64)
-    step = 1 + (offset[:, None] + np.arange(n)) % others[:, None]
-    chosen = (own[:, None] + step) % size[:, None]
-    return np.asarray(by_group[start[:, None] + chosen], np.int32)
+    pool = np.flatnonzero(eligible)
+    if len(pool) == 0:
+        return np.repeat(focus_item[:, None], n, axis=1)
+    pool = pool[np.argsort(group[pool], kind="stable")]
+    start = np.searchsorted(group[pool], group[focus_item], side="left")
+    size = np.searchsorted(group[pool], group[focus_item], side="right") - start
+    place = np.full(len(group), -1, np.int64)
+    place[pool] = np.arange(len(pool))
+    own = np.where(eligible[focus_item], place[focus_item] - start, -1)
+    others = size - (own >= 0)
+    some = np.maximum(others, 1)
+    uniform = draws.uniform(Purpose.EXPOSURE, np.arange(len(focus_item)))[0]
+    offset = np.floor(uniform * some).astype(np.int64)
+    nth = (offset[:, None] + np.arange(n)) % some[:, None]
+    chosen = start[:, None] + (own[:, None] + 1 + nth) % np.maximum(size, 1)[:, None]
+    found = pool[np.minimum(chosen, len(pool) - 1)]
+    return np.where(others[:, None] > 0, found, focus_item[:, None]).astype(np.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isfinite, nan
 
 import numpy as np
@@ -24,7 +25,8 @@ from simulator.experiment.responsiveness import (
 )
 from simulator.experiment.results import CourseSummary, FutureEffect, Responsiveness
 from simulator.world.catalogue import Catalogue
-from simulator.world.forced_action import Moments
+
+NOT_DELIVERED = "the action had not been delivered by then"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,14 @@ class ArmResponses:
 
 
 def analyse_branches(
-    arm: str, branches: Branches, before: EventLog, catalogue: Catalogue, *, confidence: float, segmented: bool
+    arm: str,
+    branches: Branches,
+    before: EventLog,
+    catalogue: Catalogue,
+    *,
+    ingestion_delay: int,
+    confidence: float,
+    segmented: bool,
 ) -> ArmResponses:
     """Estimate one arm's responses.
 
@@ -50,6 +59,7 @@ def analyse_branches(
         branches: its runs.
         before: what the users did before the prefix.
         catalogue: its items.
+        ingestion_delay: ticks until the arm sees feedback.
         confidence: level of all intervals, in (0, 1).
         segmented: whether users have a past by which they can be told apart.
     """
@@ -60,7 +70,8 @@ def analyse_branches(
     main = branches.others[labels[0]]
 
     def rows(kinds: Sequence[str], branch: Branch, request: int = 0) -> Iterator[Responsiveness]:
-        return _rows(arm, kinds, branches.base, branch, runs, request, confidence)
+        for row in _rows(arm, kinds, branches.base, branch, runs, request, confidence):
+            yield _undelivered(row) if _on_the_way(branch, request, ingestion_delay) else row
 
     course = [row for request in range(main.slates.shape[1]) for row in rows(PAPER_KINDS, main, request)]
     course = course if main.slates.shape[1] > 1 else []
@@ -71,6 +82,8 @@ def analyse_branches(
         replace(respond(arm, d.alike, d.base_slates, d.action_slates, runs, confidence), dose=d.count)
         for d in branches.doses
     ]
+    if _on_the_way(main, 0, ingestion_delay):  # a dose is measured as long after its last action
+        doses = [_undelivered(dose) for dose in doses]
     headline = tuple(rows(PAPER_KINDS, main))
     return ArmResponses(
         responsiveness=headline,
@@ -81,6 +94,16 @@ def analyse_branches(
         doses=tuple([r for r in headline if doses] + doses),
         segments=tuple(_segments(arm, branches, past, runs, confidence)) if segmented else (),
     )
+
+
+def _on_the_way(branch: Branch, request: int, delay: int) -> bool:
+    """Whether no run's action at item k had been delivered by a request."""
+    made = branch.tick[:, request] >= 0
+    return bool(made.any()) and not (branch.done_tick[made] + delay <= branch.tick[made, request]).any()
+
+
+def _undelivered(row: Responsiveness) -> Responsiveness:
+    return replace(row, response=replace(row.response, note=row.response.note or NOT_DELIVERED))
 
 
 def _rows(
@@ -98,24 +121,24 @@ def _rows(
 
 
 def course_summary(course: Sequence[Responsiveness]) -> CourseSummary:
-    """When half of the first response is gone, between requests by a straight line, and when none is clear any more."""
+    """When half of the first response is gone, between requests by a straight line, and when none is clear any more.
+
+    Requests whose response is missing are passed over. A response without limits, such as one that left nothing of the
+    kind in any slate, is taken at its value, but never counts as recovery.
+    """
     first = course[0]
-    values = [row.response.value for row in course]
-    half_life, note = nan, ""
-    if not (isfinite(first.response.low) and first.response.low * first.response.high > 0):
-        note = "no clear first response"
-    else:
-        below = [i for i, value in enumerate(values) if value / values[0] <= 0.5]
-        if below:
-            i = below[0]
-            share, before = values[i] / values[0], values[i - 1] / values[0]
-            half_life = i - 1 + (before - 0.5) / (before - share)
-        else:
-            note = f"more than half is left after {len(course)} requests"
-    recovered = [r.request for r in course if not (r.response.low > 0 or r.response.high < 0)]
-    return CourseSummary(
-        first.arm, first.similarity, half_life, recovered[0] if recovered and not note.startswith("no") else 0, note
-    )
+    clear_first = first.response.low > 0 or first.response.high < 0 or first.response.value == -1.0
+    known = [(row.request, row.response.value) for row in course if isfinite(row.response.value)]
+    if not clear_first:
+        return CourseSummary(first.arm, first.similarity, nan, 0, first.response.note or "no clear first response")
+    half_life, note = nan, f"more than half is left after {course[-1].request} requests"
+    for (request, value), (later, next_value) in pairwise(known):
+        share, left = value / first.response.value, next_value / first.response.value
+        if left <= 0.5:
+            half_life, note = request - 1 + (later - request) * (share - 0.5) / (share - left), ""
+            break
+    recovered = [row.request for row in course if row.response.low <= 0 <= row.response.high]
+    return CourseSummary(first.arm, first.similarity, half_life, recovered[0] if recovered else 0, note)
 
 
 def _segments(arm: str, branches: Branches, past: EventLog, runs: Runs, confidence: float) -> Iterator[Responsiveness]:
@@ -153,7 +176,7 @@ def future_effects(
 ) -> tuple[FutureEffect, ...]:
     """What an action does to the user's own future, by every metric that is defined per user.
 
-    The request of item k is left out in all branches: the action itself is no effect of the action.
+    The window begins when the last run may have parted: everybody's item k and the action itself lie before it.
 
     Args:
         arm: its name.
@@ -162,15 +185,13 @@ def future_effects(
         metric_names: which metrics; none for all.
         items: of the catalogue.
         n_users: number of users of the world.
-        start_tick: the end of the warm-up.
+        start_tick: when the time begins in which users live on after item k.
         confidence: level of all intervals, in (0, 1).
     """
 
     def view(branch: Branch) -> LogView:
-        lived = branch.log.take(~_at(branches.moments, branch.log))
-        logs = [before, branches.prefix, lived]
-        log = EventLog.concatenate(logs)
-        return LogView(log.take(np.argsort(log.tick, kind="stable")), items, n_users, start_tick, branches.end_tick)
+        log = EventLog.merge([before, branches.prefix, branch.log])
+        return LogView(log, items, n_users, start_tick, branches.end_tick)
 
     base = view(branches.base)
     found = []
@@ -182,11 +203,6 @@ def future_effects(
                 effect = compare(treated, control, confidence)
                 found.append(FutureEffect(arm, label, metric.info.name, effect.difference, effect.lift))
     return tuple(found)
-
-
-def _at(moments: Moments, log: EventLog) -> Bool:
-    here: Bool = (log.session == moments.session[log.user]) & (log.step == moments.step[log.user])
-    return here
 
 
 def _of_runs(parts: PerUser, run: Int32) -> PerUser:

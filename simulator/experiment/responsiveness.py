@@ -10,13 +10,14 @@ Sequential Recommenders"; the interval is ours (see `estimators.ratio_of_means`)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import cast
 
 import numpy as np
 
 from recommenders.base import Bool, Feedback, Float32, Float64, Int32, ItemFeatures
 from simulator.engine.log import EventLog
-from simulator.experiment.estimators import PerUser, mean_estimate, ratio_of_means
+from simulator.experiment.estimators import PerUser, mean_estimate, missing, ratio_of_means
 from simulator.experiment.results import Responsiveness
 
 PAPER_KINDS = ("topic", "creator")
@@ -173,10 +174,15 @@ def respond(arm: str, kind: str, base_item: Int32, action_item: Int32, runs: Run
     """
     base, action = (measure(kind, item, base_item, runs) for item in (base_item, action_item))
     ones = np.ones(len(base))
+    level = mean_estimate(PerUser(base, ones), confidence)
+    change = ratio_of_means(action, base, confidence)
+    if kind == "embedding" and level.low <= 0 and isfinite(change.value) and change.value != 0:
+        # A mean cosine may be next to 0 with every slate's far from it: nothing can be told relative to it.
+        change = missing("the base branch's mean is not clear of 0", change.n)
     return Responsiveness(
         arm=arm,
         similarity=kind,
-        base=mean_estimate(PerUser(base, ones), confidence),
+        base=level,
         action=mean_estimate(PerUser(action, ones), confidence),
-        response=ratio_of_means(action, base, confidence),
+        response=change,
     )

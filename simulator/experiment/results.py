@@ -19,7 +19,7 @@ class Estimate:
         unpaired_low, unpaired_high: limits that an unpaired experiment of the same size would have had; NaN where the
             estimate compares nothing.
         n: number of users or runs behind it.
-        note: why a number is missing; empty otherwise.
+        note: why a number is missing, or is 0 with certainty; empty otherwise.
     """
 
     value: float

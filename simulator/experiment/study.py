@@ -78,8 +78,10 @@ class ArmOutcome:
 
 
 def horizon(scenario: Scenario) -> int:
-    """Ticks from the beginning of the world to the end of the A/B test."""
-    return scenario.warm_up + (scenario.ab_test.duration if scenario.ab_test else 0)
+    """Ticks from the beginning of the world to the end of its longest experiment."""
+    ab_test = scenario.ab_test.duration if scenario.ab_test else 0
+    counterfactual = scenario.counterfactual.duration if scenario.counterfactual else 0
+    return scenario.warm_up + max(ab_test, counterfactual)
 
 
 def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[str, Build], watch: Watch) -> Study:
@@ -292,13 +294,15 @@ def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[
         if settings is None or o.branches is None:
             continue
         analysis = analyse_branches(
-            o.name, o.branches, before, study.world.catalogue, confidence=confidence, segmented=lived
-        )
+            o.name, o.branches, before, study.world.catalogue,
+            ingestion_delay=study.scenario.platform_of(o.name).ingestion_delay, confidence=confidence, segmented=lived,
+        )  # fmt: skip
         parts = {f.name: getattr(analysis, f.name) for f in fields(analysis)}
         if lived and settings.follow is not None:
             parts["futures"] = future_effects(
                 o.name, o.branches, before, study.scenario.metrics, study.world.catalogue.features,
-                n_users=study.world.population.n_users, start_tick=study.start.tick, confidence=confidence,
+                n_users=study.world.population.n_users, start_tick=study.start.tick + settings.trigger_within,
+                confidence=confidence,
             )  # fmt: skip
         found = {name: (*found.get(name, ()), *rows) for name, rows in parts.items()}
     return found

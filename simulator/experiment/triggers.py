@@ -9,6 +9,7 @@ import numpy as np
 from recommenders.base import Bool, Feedback, Int32, Int64
 from simulator.engine.log import EventLog
 from simulator.scenario.counterfactuals import Counterfactual
+from simulator.world.appeal import creator_aversion
 from simulator.world.forced_action import ANY_SLOT, Moments
 from simulator.world.world import World
 
@@ -23,6 +24,7 @@ class Impressions:
     Attributes:
         user, session, step, slot, item: int32[m].
         dislike: bool[m].
+        tick, done_tick: int64[m], when the slate was served, and when the user was done with the item.
         place: int64[m], how many the user looked at before.
     """
 
@@ -32,6 +34,8 @@ class Impressions:
     slot: Int32
     item: Int32
     dislike: Bool
+    tick: Int64
+    done_tick: Int64
     place: Int64
 
 
@@ -42,7 +46,7 @@ def impressions_by_user(log: EventLog) -> Impressions:
     user = log.user[rows]
     return Impressions(
         user, log.session[rows], log.step[rows], log.slot[rows], log.item[rows],
-        (log.feedback[rows] & np.uint8(Feedback.DISLIKE)) > 0,
+        (log.feedback[rows] & np.uint8(Feedback.DISLIKE)) > 0, log.tick[rows], log.feedback_tick[rows],
         np.arange(len(rows)) - np.searchsorted(user, user, side="left"),
     )  # fmt: skip
 
@@ -79,8 +83,9 @@ def find_moments(world: World, settings: Counterfactual, before: EventLog, log: 
 def _qualifies(world: World, settings: Counterfactual, before: EventLog, seen: Impressions) -> Bool:
     if settings.trigger == "averse_creator":
         creator = world.catalogue.features.creator[seen.item]
-        cost = -world.creator_appeal(seen.user.astype(np.intp), creator)
-        averse: Bool = cost >= _AVERSE_SHARE * world.settings.population.creator_aversion
+        population = world.settings.population
+        cost = creator_aversion(population, world.draws, seen.user, creator)
+        averse: Bool = cost >= _AVERSE_SHARE * population.creator_aversion
         return averse
     if settings.trigger == "repeated_topic":
         topic = world.catalogue.features.topic

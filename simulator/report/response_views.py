@@ -180,7 +180,7 @@ def _futures(results: Results) -> Detail:
         "futures",
         "What it does to the user's own future",
         f"Relative change of every metric for the users who act, against {results.base_action}, over the time that "
-        "they live on in both branches. The request of item k is left out.",
+        "they live on after all have parted. One interval each, not adjusted for their number.",
         [],
         "Change of the user's own future, with paired intervals",
         ["Metric", *(arm if one_action else f"{arm}: {branch}" for arm, branch in columns)],

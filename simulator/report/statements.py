@@ -97,6 +97,8 @@ def _lift_line(results: Results, compared: Sequence[Comparison]) -> str:
 def _nothing(results: Results) -> str:
     """Why there is no answer."""
     if not results.users and not results.runs:
+        if results.protocol:
+            return f"No answer: item k came to none of the users, who {results.protocol}."
         return "No answer: the run holds neither an A/B test nor a counterfactual."
     estimates = [r.response for r in results.responsiveness] + [c.lift for c in results.comparisons]
     notes = list(dict.fromkeys(e.note for e in estimates if e.note))
@@ -132,7 +134,7 @@ def _one_similarity(opening: str, similarity: str, measured: Sequence[Responsive
     more = [r for r in clear if r.response.value > 0]
     groups = [("less", less), ("more", more)]
     claims = [f"{word} of the same {similarity} in {_ordered(rows)}" for word, rows in groups if rows]
-    rest = [f"no response at all (exactly 0) in {_listed(r.arm for r in exact)}"] if exact else []
+    rest = [f"no response at all (exactly 0) in {_listed(map(_with_reason, exact))}"] if exact else []
     rest += [f"none clear from 0 in {_with_percents(unclear)}"] if unclear else []
     rest += [f"no interval in {_with_notes(unknown)}"] if unknown else []
     if not claims:
@@ -201,6 +203,10 @@ def _overlap(a: Estimate, b: Estimate) -> bool:
 
 def _with_percents(rows: Sequence[Responsiveness]) -> str:
     return _listed(f"{r.arm} ({percent(r.response)})" for r in rows)
+
+
+def _with_reason(row: Responsiveness) -> str:
+    return f"{row.arm} ({row.response.note})" if row.response.note else row.arm
 
 
 def _with_notes(rows: Sequence[Responsiveness]) -> str:

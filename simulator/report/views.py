@@ -340,7 +340,7 @@ def _response_reading(response: Estimate) -> str:
         return "shows less" if response.value < 0 else "shows more"
     if not has_interval(response):
         return f"not clear: {missing(response)}"
-    return "no response" if is_exact_zero(response) else "not clear"
+    return (response.note or "no response") if is_exact_zero(response) else "not clear"
 
 
 def _level_row(arm: str, mean: Estimate, comparison: Comparison | None, metric: MetricInfo) -> LevelRow:

@@ -13,17 +13,14 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from simulator.scenario.ab_test_checks import check_ab_test
-from simulator.scenario.counterfactuals import NOTHING
-from simulator.scenario.durations import format_duration, longest_plain_request_ticks, parse_duration
+from simulator.scenario.counterfactual_checks import check_counterfactual
 from simulator.scenario.faults import Path, PathSet, Sources, describe, format_path, one_of
 from simulator.scenario.schema import Scenario
 from simulator.scenario.shipped import find_table
 from simulator.scenario.thresholds import Threshold, parse_threshold
 from simulator.scenario.validation import model_at, validate, value_at
 
-_CONTRADICTIONS = (("long_dwell", "skip"), ("like", "dislike"), ("like", "dismiss"), ("like", "skip"))
 _UNKNOWN = object()
-_FURTHER: Path = ("counterfactual", "further_actions")
 _CATALOGUE: Path = ("world", "catalogue")
 _EXPRESSIVENESS: Path = ("world", "population", "expressiveness")
 
@@ -209,7 +206,8 @@ def _check_slates(draft: Draft) -> None:
     if not isinstance(items, int) or not isinstance(share, int | float):
         return
     at_start = int(items * share)
-    sections = ["platform"] + ["counterfactual"] * draft.has("counterfactual")
+    measured = draft.has("counterfactual") and draft.get("counterfactual", "prefix") != "lived"
+    sections = ["platform"] + ["counterfactual"] * measured
     for section in sections:
         size = draft.get(section, "slate_size")
         if isinstance(size, int) and size > at_start:
@@ -235,76 +233,6 @@ def _check_expressiveness(draft: Draft) -> None:
         path: Path = (*_EXPRESSIVENESS, "min_probability")
         also = ((*_EXPRESSIVENESS, "max_probability"),)
         draft.sources.report(path, describe(low), f"at most max_probability, {high}", also=also)
-
-
-def _check_prefix_behaviour(draft: Draft) -> None:
-    if not draft.has("counterfactual"):
-        return
-    keys = ("long_dwell_probability", "skip_probability")
-    values = [draft.get("counterfactual", key) for key in keys]
-    if all(isinstance(v, int | float) for v in values) and sum(values) > 1 + 1e-9:
-        got = f"{' + '.join(keys)} = {sum(values):g}"
-        draft.sources.report(("counterfactual", keys[0]), got, "at most 1 together", also=[("counterfactual", keys[1])])
-
-
-def _check_actions(draft: Draft) -> None:
-    if not draft.has("counterfactual"):
-        return
-    paths: list[Path] = [("counterfactual", "base"), ("counterfactual", "action")]
-    paths += [("counterfactual", "further_actions", i) for i in range(len(draft.entries(*_FURTHER)))]
-    seen: dict[tuple[Any, ...], Path] = {}
-    for path in paths:
-        actions = draft.entries(*path)
-        for i, action in enumerate(actions):
-            if isinstance(action, str) and action in actions[:i]:
-                draft.sources.report((*path, i), describe(action), "each action once")
-        contradictions = [*_CONTRADICTIONS, *((NOTHING, action) for action in actions if action != NOTHING)]
-        for pair in contradictions:
-            if all(action in actions for action in pair):
-                got = " with ".join(describe(action) for action in pair)
-                draft.sources.report(path, got, "actions that go together")
-        same = seen.setdefault(tuple(actions), path)
-        if same != path and actions and all(isinstance(action, str) for action in actions):
-            expected = f"other actions than {format_path(same)}, to compare with them"
-            draft.sources.report(path, " + ".join(actions), expected)
-
-
-def _check_protocol(draft: Draft) -> None:
-    """Settings of the counterfactual that only one kind of prefix, or of trigger, has."""
-    if not draft.has("counterfactual"):
-        return
-    prefix, trigger = (draft.get("counterfactual", key) for key in ("prefix", "trigger"))
-    lived: Path = ("counterfactual", "prefix")
-    if prefix == "random" and draft.get("counterfactual", "follow") not in (None, _UNKNOWN):
-        path = ("counterfactual", "follow")
-        draft.sources.report(path, "a value with a random prefix", "prefix: lived, since random users do not live on")
-    if draft.entries("counterfactual", "doses") and (prefix == "lived" or trigger not in ("item_k", _UNKNOWN)):
-        got = f"doses with prefix: {prefix} and trigger: {trigger}"
-        draft.sources.report(("counterfactual", "doses"), got, "a random prefix that parts at item k", also=(lived,))
-    runs, users = draft.get("counterfactual", "runs"), draft.get("world", "population", "users")
-    if prefix == "lived" and isinstance(runs, int) and isinstance(users, int) and runs > users:
-        also: Path = ("world", "population", "users")
-        expected = f"at most {users}, the users who live in the world"
-        draft.sources.report(("counterfactual", "runs"), describe(runs), expected, also=(lived, also))
-
-
-def _check_delivery(draft: Draft) -> None:
-    """A request that is measured must come after the feedback on item k has been delivered."""
-    if not draft.has("counterfactual") or draft.get("counterfactual", "prefix") == "lived":
-        return
-    spans = [draft.get(*path) for path in (("counterfactual", "request_every"), ("platform", "ingestion_delay"))]
-    every, delay = (parse_duration(span) if isinstance(span, str) else span for span in spans)
-    dwell, overhead = (draft.get("world", "behaviour", key) for key in ("long_dwell_seconds", "overhead_seconds"))
-    requests = draft.get("counterfactual", "requests")
-    if not all(isinstance(part, int | float) for part in (every, delay, dwell, overhead, requests)):
-        return
-    done = longest_plain_request_ticks(dwell, overhead)
-    needed = max(done, -(-(done + delay) // requests))
-    if every < needed:
-        measured = "the next request" if requests == 1 else f"the last of {requests} measured requests"
-        expected = f"at least {format_duration(needed)}, so that feedback on an item is delivered before {measured}"
-        also: list[Path] = [("platform", "ingestion_delay"), ("world", "behaviour", "long_dwell_seconds")]
-        draft.sources.report(("counterfactual", "request_every"), format_duration(every), expected, also=also)
 
 
 def _check_ab_test(draft: Draft) -> None:
@@ -364,10 +292,7 @@ _CHECKS: tuple[Callable[[Draft], None], ...] = (
     _check_slates,
     _check_table,
     _check_expressiveness,
-    _check_prefix_behaviour,
-    _check_actions,
-    _check_protocol,
-    _check_delivery,
+    check_counterfactual,
     _check_ab_test,
     _check_thresholds,
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simulator.scenario.durations import format_duration, parse_duration
+from simulator.scenario.durations import TICKS_PER_DAY, format_duration, parse_duration
 from simulator.scenario.settings import PositiveDuration, Probability, Section
 
 Action = Literal["long_dwell", "skip", "like", "dislike", "dismiss", "nothing"]
@@ -53,8 +53,8 @@ class Counterfactual(Section):
     request_every: PositiveDuration = parse_duration("5m")
     """Random prefix: simulated time between two requests of a trajectory."""
     follow: PositiveDuration | None = None
-    """Lived prefix: how long users live on in each branch after `trigger_within`, for the effect of the action on their
-    own future; none: until the measured requests are over, at most a day."""
+    """Lived prefix: how long users live on after `trigger_within`, for the effect of the action on their own future;
+    none: a day, and no such effects."""
     long_dwell_probability: Probability = 0.5
     """Random behaviour of the prefix: chance of a long dwell."""
     skip_probability: Probability = 0.3
@@ -68,6 +68,14 @@ class Counterfactual(Section):
     def branches(self) -> tuple[tuple[Action, ...], ...]:
         """Every branch but the base, the main action first."""
         return (self.action, *self.further_actions)
+
+    @property
+    def duration(self) -> int:
+        """Ticks from the end of the warm-up to the last request of any branch, at most."""
+        if self.prefix == "lived":
+            return self.trigger_within + (TICKS_PER_DAY if self.follow is None else self.follow)
+        item_k = self.k * self.request_every if self.trigger == "item_k" else self.trigger_within
+        return item_k + (self.requests + max(self.doses, default=1) + 1) * self.request_every
 
 
 def protocol_in_words(settings: Counterfactual) -> str:

@@ -35,6 +35,15 @@ def creator_appeal(
     return np.asarray(appeal, dtype=np.float32)
 
 
+def creator_aversion(
+    settings: schema.Population, draws: Draws, user: npt.NDArray[np.signedinteger], creator: Int32
+) -> Float32:
+    """The part of the appeal that is aversion, as a cost: float32[...], 0 for pairs without; arguments as above."""
+    _, averse, aversion, _ = draws.uniform(Purpose.USER_CREATOR, user, creator)
+    cost = -settings.creator_aversion * np.log(aversion)
+    return np.where(averse < settings.creator_aversion_probability, cost, 0.0).astype(np.float32)
+
+
 def creator_appeal_table(settings: schema.Population, draws: Draws, n_users: int, n_creators: int) -> Float32 | None:
     """All appeals, float32[n_users, n_creators], for looking up instead of drawing again; None if too many."""
     if n_users * n_creators > _TABLE_CELLS:

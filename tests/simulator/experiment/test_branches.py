@@ -15,8 +15,10 @@ from simulator.engine.log import EventLog
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.counterfactual import Branches, run_counterfactual, world_of_runs
 from simulator.experiment.exposure import items_alike
+from simulator.experiment.responses import NOT_DELIVERED, analyse_branches
 from simulator.experiment.triggers import find_moments
 from simulator.scenario.counterfactuals import Counterfactual
+from simulator.world.appeal import creator_aversion
 from simulator.world.behaviour import UtilityBehaviour
 from simulator.world.forced_action import ForcedAction
 from simulator.world.random_behaviour import RandomBehaviour
@@ -29,6 +31,11 @@ PLAIN = Feedback.EXAMINED | Feedback.LONG_DWELL
 
 def warm(world: World, built: Service, until: int) -> Snapshot:
     begin = genesis(world, UtilityBehaviour(), 12, first_model(built, world))
+    return simulate(world, UtilityBehaviour(), built, begin, until).end
+
+
+def warm_with_history(world: World, built: Service, until: int, length: int) -> Snapshot:
+    begin = genesis(world, UtilityBehaviour(), length, first_model(built, world))
     return simulate(world, UtilityBehaviour(), built, begin, until).end
 
 
@@ -111,10 +118,10 @@ def slow_moment(world: World, protocol: Counterfactual, before: EventLog, log: E
         if log.user[e] != user or not log.feedback[e] & Feedback.EXAMINED:
             continue
         item = int(log.item[e])
-        appeal = world.creator_appeal(np.array([user]), creator[[item]])[0]
+        cost = creator_aversion(world.settings.population, world.draws, np.array([user]), creator[[item]])[0]
         wanted = {
             "item_k": True,
-            "averse_creator": -appeal >= 0.5 * world.settings.population.creator_aversion,
+            "averse_creator": cost >= 0.5 * world.settings.population.creator_aversion,
             "repeated_topic": disliked.count(int(topic[item])) == protocol.trigger_dislikes - 1,
         }[protocol.trigger]
         if place >= protocol.k - 1 and wanted:
@@ -140,22 +147,25 @@ def test_a_moment_is_the_first_impression_that_the_trigger_waits_for(protocol, s
 
 @given(
     seed=st.integers(0, 2**30), group=st.lists(st.integers(0, 4), min_size=1, max_size=20), n=st.integers(1, 6),
-    users=st.integers(1, 5),
+    users=st.integers(1, 5), some_expired=st.booleans(),
 )  # fmt: skip
-def test_items_alike_are_others_of_the_group_and_differ_while_there_are_enough(seed, group, n, users):
+def test_items_alike_are_others_of_the_group_and_differ_while_there_are_enough(seed, group, n, users, some_expired):
     world = small_world(seed=seed % 5)
     groups = np.array(group, np.int32)
     focus = (np.arange(users) * 7 % len(group)).astype(np.int32)
-    found = items_alike(groups, focus, n, world.draws)
+    eligible = np.array([(seed >> i) % 4 > 0 for i in range(len(group))]) if some_expired else np.ones(len(group), bool)
+    found = items_alike(groups, focus, n, world.draws, eligible)
     assert found.shape == (users, n)
     for row, item in zip(found, focus, strict=True):
-        others = {i for i in range(len(group)) if group[i] == group[item] and i != item} or {int(item)}
+        alike = {i for i in range(len(group)) if group[i] == group[item] and i != item and eligible[i]}
+        others = alike or {int(item)}
         assert set(row.tolist()) <= others
         assert len(set(row.tolist())) == min(n, len(others))
 
 
-def test_a_dose_is_so_many_dislikes_in_a_row_on_items_alike():
-    world, built = small_world(users=4, items=60), service()
+@pytest.mark.parametrize("released_share", [1.0, 0.5])
+def test_a_dose_is_so_many_dislikes_in_a_row_on_items_alike(released_share):
+    world, built = small_world(users=4, items=60, released_share=released_share), service()
     seen = []
     build = built.build
 
@@ -186,6 +196,42 @@ def test_a_dose_is_so_many_dislikes_in_a_row_on_items_alike():
         np.testing.assert_array_equal(last[:, 0], found.focus_item)
         np.testing.assert_array_equal(group[last], np.repeat(group[found.focus_item][:, None], 3, axis=1))
         assert (requests.history_feedback[:, -3:] == flags).all()
+
+
+def test_only_the_users_of_runs_live_in_a_lived_counterfactual():
+    world, built = small_world(users=6), service()
+    start = warm(world, built, 12 * HOUR)
+    found = run(world, built, start, runs=2, k=2, prefix="lived")
+    assert set(found.run.tolist()) <= {0, 1}
+    assert set(found.base.log.user.tolist()) == set(found.run.tolist())
+    everybody = run(world, built, start, k=2, prefix="lived")
+    assert_same(rows_of(everybody.base.log, found.run), found.base.log)
+
+
+def test_the_window_is_that_of_the_arm_where_others_read_longer_histories():
+    world, built = small_world(users=6), service()
+    start = warm(world, built, 12 * HOUR)
+    longer = warm_with_history(world, built, 12 * HOUR, 30)
+    assert longer.history.length > start.history.length
+    one, other = (run(world, built, s, k=2, prefix="lived") for s in (start, longer))
+    assert_same(one.action.log, other.action.log)
+
+
+def test_doses_of_an_arm_that_hears_late_say_so():
+    world, built = small_world(users=12, items=60), service(ingestion_delay="1h")
+    start = replace(genesis(world, UtilityBehaviour(), 12), tick=DAY)
+    found = run(world, built, start, k=5, doses=[2])
+    analysis = analyse_branches(
+        "arm", found, EventLog.empty(), world.catalogue, ingestion_delay=HOUR, confidence=0.9, segmented=False
+    )
+    for row in (*analysis.responsiveness, *analysis.doses):
+        assert row.response.note
+        assert not abs(row.response.value) > 0
+    at_once = run(world, service(), start, k=5)
+    told = analyse_branches(
+        "arm", at_once, EventLog.empty(), world.catalogue, ingestion_delay=0, confidence=0.9, segmented=False
+    )
+    assert NOT_DELIVERED not in [row.response.note for row in told.responsiveness]
 
 
 @pytest.mark.parametrize("prefix", ["random", "lived"])

@@ -85,6 +85,12 @@ def test_half_life_and_recovery_by_hand() -> None:
     lasting = course_summary(course_of([-0.8, -0.7, -0.6], 0.1))
     assert math.isnan(lasting.half_life_requests)
     assert (lasting.recovered_request, lasting.note) == (0, "more than half is left after 3 requests")
+    total = course_of([-1.0, -1.0, -0.2], math.nan)
+    assert course_summary(total).half_life_requests == pytest.approx(1 + 0.5 / 0.8)
+    assert course_summary(total).recovered_request == 0
+    holed = course_summary(course_of([-0.8, math.nan, -0.1], 0.2))
+    assert holed.half_life_requests == pytest.approx(2 * 0.5 / 0.875)
+    assert (holed.recovered_request, holed.note) == (3, "")
     unclear = course_summary(course_of([-0.05, -0.6], 0.1))
     assert (math.isnan(unclear.half_life_requests), unclear.note) == (True, "no clear first response")
 
@@ -97,7 +103,7 @@ def test_equal_actions_have_no_effect_on_anything() -> None:
     settings = Counterfactual.model_validate(written)
     branches = run_counterfactual(world, built, first_model(built, world), settings, start=start)
     same = replace(branches, others={"the same": branches.base})
-    found = analyse_branches("arm", same, start.log, world.catalogue, confidence=0.9, segmented=True)
+    found = analyse_branches("arm", same, start.log, world.catalogue, ingestion_delay=0, confidence=0.9, segmented=True)
     rows = [*found.responsiveness, *found.selectivity, *found.course, *found.segments]
     measured = [r.response for r in rows if not r.response.note]
     assert measured
@@ -110,20 +116,36 @@ def test_equal_actions_have_no_effect_on_anything() -> None:
     assert all((e.value, e.low, e.high) == (0.0, 0.0, 0.0) for e in known)
 
 
-def test_the_forced_dislike_is_no_effect_of_itself() -> None:
+def test_the_forced_dislike_is_no_effect_of_itself_but_known_to_look_back_on() -> None:
     # Slates that nothing changes, for users whom nothing drives away: both branches live on alike.
-    world, built = small_world(users=12, engagement={"feedback": False}), service("uniform")
+    world, built = small_world(users=40, items=60, engagement={"feedback": False}), service("uniform")
     start = genesis(world, UtilityBehaviour(), 12, first_model(built, world))
-    start = simulate(world, UtilityBehaviour(), built, start, 10 * HOUR).end
-    settings = Counterfactual.model_validate({"runs": 12, "prefix": "lived", "k": 1, "follow": "12h"})
+    start = simulate(world, UtilityBehaviour(), built, start, 2 * HOUR).end
+    written = {"runs": 40, "prefix": "lived", "k": 1, "trigger_within": "8h", "follow": "1d"}
+    settings = Counterfactual.model_validate(written)
     found = run_counterfactual(world, built, first_model(built, world), settings, start=start)
     pressed = [int(((log.feedback & Feedback.DISLIKE) > 0).sum()) for log in (found.base.log, found.action.log)]
     assert pressed[1] == pressed[0] + len(found.run)
-    (effect,) = future_effects(
-        "arm", found, EventLog.empty(), ("dislike_rate",), world.catalogue.features, n_users=12,
-        start_tick=start.tick, confidence=0.9,
+    begins = start.tick + settings.trigger_within
+    rate, repeated = future_effects(
+        "arm", found, start.log, ("dislike_rate", "repeat_dislikes_creator"), world.catalogue.features, n_users=40,
+        start_tick=begins, confidence=0.9,
     )  # fmt: skip
-    assert (effect.difference.value, effect.difference.note) == (0.0, "")
+    assert (rate.difference.value, rate.difference.note) == (0.0, "")
+    counts = []
+    for branch in (found.action, found.base):
+        log, creator = EventLog.merge([start.log, found.prefix, branch.log]), world.catalogue.features.creator
+        before: set[tuple[int, int]] = set()
+        n = 0
+        for e in np.flatnonzero((log.feedback & Feedback.DISLIKE) > 0):
+            pair = (int(log.user[e]), int(creator[log.item[e]]))
+            n += pair in before and log.tick[e] >= begins
+            before.add(pair)
+        counts.append(n)
+    looked = ((found.base.log.feedback & Feedback.EXAMINED) > 0) & (found.base.log.tick >= begins)
+    assert len(found.run) > 20
+    assert counts[0] > counts[1]
+    assert repeated.difference.value == pytest.approx((counts[0] - counts[1]) / looked.sum())
 
 
 def test_responses_of_no_run_say_so() -> None:

@@ -75,6 +75,7 @@ def make_log(seed: int, n_rows: int) -> EventLog:
         feedback_tick=np.where(examined, tick[rows] + (1000 * seconds).astype(np.int64), -1),
         propensity=np.ones(n, np.float32),
         satisfaction=rng.normal(size=n).astype(np.float32),
+        dislike_probability=np.zeros(n, np.float32),
     )
 
 
