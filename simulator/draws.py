@@ -47,7 +47,9 @@ class Purpose(IntEnum):
     RECOMMENDER = 12
     RANDOM_BEHAVIOUR = 13
     FIT = 14
+    ASSIGNMENT = 15
     EXPOSURE = 16
+    BOOTSTRAP = 17
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:

@@ -28,15 +28,18 @@ from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash, write_log
 from simulator.engine.serving import EngineError
 from simulator.experiment.results import Manifest, Results
-from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm
+from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm, run_mixed
 from simulator.progress import StudyProgress, throttled
 from simulator.report import answer_sentence, manifest_to_json, results_to_json, write_report
+from simulator.scenario.ab_tests import PairedABTest
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
 from simulator.scenario.schema import Policy
 
 _PACKAGES = ("pushback", "numpy", "scipy", "torch", "simpy", "pydantic", "pyarrow")
 _SIMULATING = ("warm-up", "A/B test", "counterfactual")
 """Stages whose seconds count for the speed in the manifest."""
+_ONE_WORLD = "one world"
+"""Who is working where all arms share a world."""
 _Tell = Callable[[str, str, float, float, int], None]
 
 
@@ -128,30 +131,36 @@ def _run(
     scenario = loaded.scenario
     seconds: dict[str, float] = {}
     clock = perf_counter()
+    builds = {arm.name: _builder(arm) for arm in scenario.arms}
     with StudyProgress(console) as progress:
         tell = throttled(progress.update)
         study = prepare(
-            scenario, loaded.path.parent, _builder(scenario.logging_policy),
-            {arm.name: _builder(arm) for arm in scenario.arms}, partial(tell, "all arms"),
+            scenario, loaded.path.parent, _builder(scenario.logging_policy), builds, partial(tell, "all arms"),
         )  # fmt: skip
         progress.finish("all arms")
         write_log(part / "events" / "warm_up.parquet", "warm_up", study.start.log)
         seconds["warm-up"] = perf_counter() - clock
-        outcomes = {}
+        outcomes: dict[str, ArmOutcome] = {}
+        for outcome in run_mixed(study, builds, partial(tell, _ONE_WORLD)):
+            _write_logs(part, outcome)
+            outcomes[outcome.name] = outcome
+            seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in outcome.seconds.items()}
+        progress.finish(_ONE_WORLD)
         for outcome in _outcomes(study, jobs, tell):
             progress.finish(outcome.name)
-            for name, log in _logs(outcome).items():
-                write_log(part / "events" / f"{name}.parquet", outcome.name, log)
-            outcomes[outcome.name] = outcome
+            _write_logs(part, outcome)
+            together = outcomes.get(outcome.name)
+            outcomes[outcome.name] = outcome if together is None else replace(outcome, log=together.log)
             seconds |= {f"{outcome.name}: {stage}": took for stage, took in outcome.seconds.items()}
+        ordered = [outcomes[name] for name in dict.fromkeys([*builds, *outcomes])]
     clock_estimates = perf_counter()
-    results = estimate(study, loaded.name, [outcomes[arm.name] for arm in scenario.arms])
+    results = estimate(study, loaded.name, ordered)
     results = replace(results, answer=answer_sentence(results))
     seconds["estimates"] = perf_counter() - clock_estimates
     seconds["total"] = perf_counter() - clock
     logs = {"warm_up": study.start.log}
-    for arm in scenario.arms:
-        logs |= _logs(outcomes[arm.name])
+    for outcome in ordered:
+        logs |= _logs(outcome)
     impressions = sum(len(log) for log in logs.values())
     simulating = sum(took for stage, took in seconds.items() if stage.endswith(_SIMULATING))
     return results, replace(
@@ -161,6 +170,11 @@ def _run(
         impressions=impressions,
         impressions_per_second=round(impressions / simulating, 1),
     )
+
+
+def _write_logs(part: Path, outcome: ArmOutcome) -> None:
+    for name, log in _logs(outcome).items():
+        write_log(part / "events" / f"{name}.parquet", outcome.name, log)
 
 
 def _logs(outcome: ArmOutcome) -> dict[str, EventLog]:
@@ -184,6 +198,8 @@ def _builder(policy: Policy) -> Callable[[], Recommender]:
 
 def _outcomes(study: Study, jobs: int, tell: _Tell) -> Iterator[ArmOutcome]:
     arms = study.scenario.arms
+    if not isinstance(study.scenario.ab_test, PairedABTest) and study.scenario.counterfactual is None:
+        return  # nothing that an arm does alone
     if jobs <= 1 or len(arms) == 1:
         for arm in arms:
             yield run_arm(study, arm.name, _builder(arm), partial(tell, arm.name))

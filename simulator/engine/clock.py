@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 import simpy
 
-from recommenders.base import Progress, Recommender
+from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
 from simulator.engine.collector import Collector
 from simulator.engine.log import EventLog
@@ -95,6 +95,8 @@ def simulate(
     start: Snapshot,
     until: int,
     *,
+    users: Bool | None = None,
+    longest_delay: int = 0,
     pace: Pace | None = None,
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
@@ -107,6 +109,10 @@ def simulate(
         service: the arm.
         start: where to begin; not changed.
         until: ends before this tick.
+        users: bool[n_users], whose requests are served. The others rest: since users do not touch each other, another
+            arm may serve them over the same time afterwards, from this trajectory's end. None for everybody.
+        longest_delay: of arms that will continue this world, where it is longer than this arm's ingestion delay: what
+            is kept of each user's feedback must reach back behind all that they may not see yet.
         pace: how the work is cut up.
         heartbeat: told of progress.
         training: told of progress while a model retrains.
@@ -119,7 +125,7 @@ def simulate(
     platform = service.platform
     pool = UserPool(
         world, behaviour, start.users.copy(), start.history.copy(), collector, service.arm,
-        platform.slate_size, platform.ingestion_delay, pace.batch_users, stopwatch,
+        platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay, users, stopwatch,
     )  # fmt: skip
     live = _Live(
         world, service, start, pool, build_recommender(service.arm, service.build), list(start.deployments),
@@ -209,14 +215,43 @@ def _trainer(env: simpy.Environment, live: _Live) -> _Process:
         done += 1
         yield env.timeout(first + done * every - env.now)
         log = EventLog.concatenate([live.start.log, live.pool.collector.log()])
-        interactions = log.interactions(int(env.now) - platform.ingestion_delay + 1)
-        student = build_recommender(live.service.arm, live.service.build)
-        seed = live.world.draws.integer_seed(Purpose.FIT, done)
-        with blaming(live.service.arm, "retraining"):
-            if student.traits.warm_start:
-                student.load_state_dict(live.deployments[-1].model, live.world.catalogue.features)
-            student.fit(interactions, live.world.catalogue.features, seed=seed, progress=live.training)
-            model = student.state_dict()
+        model = retrain(
+            live.world, live.service, log, int(env.now), done, live.deployments[-1].model, progress=live.training
+        )
         deployment = Deployment(int(env.now) + platform.training_delay, model)
         live.deployments.append(deployment)
         env.process(_deployment(env, live, deployment))
+
+
+def retrain(
+    world: World,
+    service: Service,
+    log: EventLog,
+    tick: int,
+    nth: int,
+    newest: State,
+    *,
+    progress: Progress | None = None,
+) -> State:
+    """A new model of an arm, trained on the feedback that has been delivered by a tick.
+
+    Args:
+        world: the frozen world.
+        service: the arm.
+        log: in order of (tick, user, slot); what the arm may learn from.
+        tick: now.
+        nth: which retraining this is, counted from 1; decides the seed, the same for all arms.
+        newest: the model trained last, from which a warm start begins.
+        progress: told of progress.
+
+    Raises:
+        EngineError: the recommender could not be trained.
+    """
+    interactions = log.interactions(tick - service.platform.ingestion_delay + 1)
+    student = build_recommender(service.arm, service.build)
+    seed = world.draws.integer_seed(Purpose.FIT, nth)
+    with blaming(service.arm, "retraining"):
+        if student.traits.warm_start:
+            student.load_state_dict(newest, world.catalogue.features)
+        student.fit(interactions, world.catalogue.features, seed=seed, progress=progress)
+        return student.state_dict()

@@ -69,6 +69,12 @@ class EventLog:
             return parts[0] if parts else cls.empty()
         return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.DTYPES})
 
+    @classmethod
+    def merge(cls, parts: list[EventLog]) -> EventLog:
+        """One log in order of (tick, user, slot) from parts over the same time, such as those of several arms."""
+        whole = cls.concatenate(parts)
+        return whole.take(np.lexsort((whole.slot, whole.user, whole.tick)))
+
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> EventLog:
         """The chosen rows, in the order given."""
         return EventLog(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})

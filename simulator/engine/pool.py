@@ -55,6 +55,9 @@ class UserPool:
         slate_size: items per slate.
         ingestion_delay: ticks until feedback can be seen.
         batch_users: users handled at a time; keeps temporaries in the cache and never changes a result.
+        longest_delay: the longest ingestion delay that anybody will ask the history with, now or after a fork; at least
+            `ingestion_delay`.
+        users: bool[n_users], whose requests are served; the others wait as they are. None for everybody's.
         stopwatch: seconds by stage.
     """
 
@@ -67,6 +70,8 @@ class UserPool:
     slate_size: int
     ingestion_delay: int
     batch_users: int = 8192
+    longest_delay: int = 0
+    users: Bool | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def run_until(
@@ -80,7 +85,8 @@ class UserPool:
             eligible: bool[n_items], what may be shown until then.
             heartbeat: told of progress after each batch.
         """
-        due = np.flatnonzero(self.state.wake_tick < tick)
+        is_due = self.state.wake_tick < tick
+        due = np.flatnonzero(is_due if self.users is None else is_due & self.users)
         while len(due):
             for start in range(0, len(due), self.batch_users):
                 batch = due[start : start + self.batch_users]
@@ -104,7 +110,7 @@ class UserPool:
         self.history.append(
             users,
             tick,
-            self.ingestion_delay,
+            max(self.ingestion_delay, self.longest_delay),
             slates.item,
             responses.feedback,
             responses.dwell_seconds,

@@ -61,8 +61,109 @@ class ArmMetric:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against the control on one metric; `lift` is the relative difference."""
+    """An arm against the control on one metric; `lift` is the relative difference.
 
+    Attributes:
+        arm, metric: which.
+        difference, lift: absolute, and relative to the control.
+        p_value: two-sided, of no difference; NaN where there is no interval.
+        holm, benjamini_hochberg: the p-value adjusted for all metrics of the arm: findings are those below the
+            accepted chance of any false finding, or below the accepted share of false ones.
+    """
+
+    arm: str
+    metric: str
+    difference: Estimate
+    lift: Estimate
+    p_value: float = float("nan")
+    holm: float = float("nan")
+    benjamini_hochberg: float = float("nan")
+
+
+@dataclass(frozen=True)
+class EstimatorRow:
+    """The same effect by another estimator.
+
+    Attributes:
+        arm, metric: which.
+        estimator: `paired`, `unpaired`, `independent`, `cuped`, `stratified` or `bootstrap`.
+        difference, lift: as in `Comparison`.
+    """
+
+    arm: str
+    metric: str
+    estimator: str
+    difference: Estimate
+    lift: Estimate
+
+
+@dataclass(frozen=True)
+class ArmCount:
+    """Users of one arm: counted, and expected by the planned shares."""
+
+    arm: str
+    observed: int
+    expected: float
+
+
+@dataclass(frozen=True)
+class SampleRatio:
+    """Whether arms have the users that they were meant to have.
+
+    Attributes:
+        population: `assigned` users, or the `active` among them, who were served a slate in the window.
+        arms: counts by arm.
+        p_value: of the chi-square test that the counts come from the planned shares; NaN where it cannot be made.
+    """
+
+    population: str
+    arms: tuple[ArmCount, ...]
+    p_value: float
+
+
+@dataclass(frozen=True)
+class GuardrailVerdict:
+    """Whether an arm keeps a metric from a loss beyond the margin.
+
+    Attributes:
+        arm, metric: which.
+        margin: relative loss that is borne.
+        verdict: `holds`, `broken` or `open`.
+        lift: what it is judged by.
+        reason: why it is open; empty otherwise.
+    """
+
+    arm: str
+    metric: str
+    margin: float
+    verdict: str
+    lift: Estimate
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class WatchedPoint:
+    """A lift over all days so far, as someone sees it who looks every day.
+
+    Attributes:
+        arm, metric: which.
+        day: the last day that counts, 0 for the first.
+        always: the interval that holds at all looks together.
+        fixed: the interval that holds at one look planned beforehand.
+    """
+
+    arm: str
+    metric: str
+    day: int
+    always: Estimate
+    fixed: Estimate
+
+
+@dataclass(frozen=True)
+class SegmentEffect:
+    """An effect among some of the users, with intervals that hold for all segments of an arm and metric together."""
+
+    segment: str
     arm: str
     metric: str
     difference: Estimate
@@ -212,6 +313,9 @@ class Results:
         base_action, other_action: the two branches of the counterfactual, in words.
         ab_days: length of the A/B test in days; 0 without one.
         answer: the answer in a sentence with its interval.
+        design: of the A/B test: `paired`, `split` or `switchback`.
+        design_words: who was randomised and whose feedback trains, in sentences; empty without an A/B test.
+        estimators, sample_ratios, guardrails, watched, ab_segments: what else the A/B test tells; see the types.
         metrics, levels, comparisons, series, responsiveness, pairs, verdicts: see the types.
         selectivity: what else changes in the next slate with the main action.
         actions: the response to every action; empty where there is but one.
@@ -249,6 +353,13 @@ class Results:
     doses: tuple[Responsiveness, ...] = ()
     segments: tuple[Responsiveness, ...] = ()
     futures: tuple[FutureEffect, ...] = ()
+    design: str = "paired"
+    design_words: str = ""
+    estimators: tuple[EstimatorRow, ...] = ()
+    sample_ratios: tuple[SampleRatio, ...] = ()
+    guardrails: tuple[GuardrailVerdict, ...] = ()
+    watched: tuple[WatchedPoint, ...] = ()
+    ab_segments: tuple[SegmentEffect, ...] = ()
 
 
 @dataclass(frozen=True)

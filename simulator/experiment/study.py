@@ -17,14 +17,19 @@ from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
-from simulator.experiment.abtest import ABAnalysis, analyse, rehearse
+from simulator.experiment.ab_findings import ABFindings, find
+from simulator.experiment.abtest import rehearse
+from simulator.experiment.assignment import Assignment, assign
 from simulator.experiment.counterfactual import Branches, run_counterfactual
+from simulator.experiment.design_words import describe_design
 from simulator.experiment.metrics import select_metrics
+from simulator.experiment.mixed import MixedArm, simulate_mixed
 from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
 from simulator.experiment.responses import analyse_branches, future_effects
 from simulator.experiment.responsiveness import similarity
 from simulator.experiment.results import Results, TrajectoryPair
 from simulator.experiment.verdicts import judge
+from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
 from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.schema import Scenario
@@ -60,8 +65,8 @@ class ArmOutcome:
     """What one arm gave.
 
     Attributes:
-        name: the arm.
-        log: its A/B test, without the warm-up; empty without one.
+        name: the arm, or `holdout`.
+        log: what it served in the A/B test, without the warm-up; empty without one.
         branches: its counterfactual runs; None without them.
         seconds: wall-clock seconds by stage.
     """
@@ -101,6 +106,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
     service = Service("logging_policy", policy, platform)
     trajectory = simulate(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
+        longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
     )  # fmt: skip
     if scenario.ab_test is not None:
@@ -112,7 +118,9 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
 
 
 def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
-    """Train one arm on the warm-up's log and run what the scenario asks of it.
+    """Train one arm on the warm-up's log and run what the scenario asks of it alone.
+
+    An A/B test whose arms share one world is not among that (`run_mixed`).
 
     Raises:
         EngineError: the recommender could not be trained or broke its contract.
@@ -125,7 +133,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
     seconds["training"] = perf_counter() - clock
     service = Service(name, build, platform, retrain_from=start.tick)
     log, branches = _EMPTY, None
-    if scenario.ab_test is not None:
+    if isinstance(scenario.ab_test, PairedABTest):
         clock = perf_counter()
         until = start.tick + scenario.ab_test.duration
         log = simulate(
@@ -145,6 +153,58 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
         )  # fmt: skip
         seconds["counterfactual"] = perf_counter() - clock
     return ArmOutcome(name, log, branches, seconds)
+
+
+def assignment(study: Study, settings: MixedABTest) -> Assignment:
+    """Who is served by which arm, and when, in a test whose arms share one world."""
+    scenario = study.scenario
+    return assign(
+        settings, [arm.name for arm in scenario.arms], scenario.control, draws=study.world.draws,
+        n_users=study.world.population.n_users, start_tick=study.start.tick,
+    )  # fmt: skip
+
+
+def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[ArmOutcome, ...]:
+    """Train all arms on the warm-up's log and run the A/B test in which they share one world.
+
+    Args:
+        study: what the arms share.
+        builds: arm -> how to build its recommender.
+        watch: told of progress.
+
+    Returns:
+        What each arm served, in the scenario's order, then what the holdout was served; nothing for other designs.
+
+    Raises:
+        EngineError: a recommender could not be trained or broke its contract.
+    """
+    scenario, world, start = study.scenario, study.world, study.start
+    settings, platform = scenario.ab_test, scenario.platform
+    if settings is None or isinstance(settings, PairedABTest):
+        return ()
+    clock = perf_counter()
+    models = {
+        name: _fit(name, build, start.log, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
+        for name, build in builds.items()
+    }
+    seconds = {"training": perf_counter() - clock}
+    plan = assignment(study, settings)
+    arms = []
+    for name in plan.arms:
+        policy = scenario.control if name == HOLDOUT and name not in builds else name
+        own = scenario.platform_of(policy)
+        if policy != name:
+            own = own.model_copy(update={"retrain_every": None})
+        arms.append(MixedArm(Service(name, builds[policy], own, retrain_from=start.tick), models[policy]))
+    clock, until = perf_counter(), start.tick + settings.duration
+    logs = simulate_mixed(
+        world, UtilityBehaviour(), arms, start, plan.stretches, pooled=settings.training == "pooled",
+        heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
+        training=lambda done, total: watch("retraining", done, total, 0),
+    )  # fmt: skip
+    seconds["A/B test"] = perf_counter() - clock
+    # The stages are of all arms together: they count once, for the first.
+    return tuple(ArmOutcome(name, log, None, {} if i else seconds) for i, (name, log) in enumerate(logs.items()))
 
 
 def _fit(arm: str, build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch) -> State:
@@ -172,10 +232,10 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
     Args:
         study: what the arms share.
         name: of the scenario.
-        outcomes: one for each arm, in the scenario's order.
+        outcomes: one for each arm, in the scenario's order; then that of the holdout, if there is one.
     """
     scenario = study.scenario
-    analysis = _ab_test(study, outcomes)
+    found = _ab_test(study, outcomes)
     ab_ticks = scenario.ab_test.duration if scenario.ab_test else 0
     counterfactual = scenario.counterfactual
     lives_on = counterfactual is not None and counterfactual.follow is not None
@@ -194,16 +254,23 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         ab_days=ab_ticks / TICKS_PER_DAY,
         answer="",
         pairs=_pairs(study, outcomes),
+        design=scenario.ab_test.design if scenario.ab_test else "paired",
+        design_words=describe_design(scenario),
         metrics=tuple(m.info for m in select_metrics(scenario.metrics)) if lives_on else (),
         **_responses(study, outcomes),
     )
-    if analysis is not None:
+    if found is not None:
         results = replace(
             results,
-            metrics=analysis.metrics,
-            levels=analysis.levels,
-            comparisons=analysis.comparisons,
-            series=analysis.series,
+            metrics=found.analysis.metrics,
+            levels=found.analysis.levels,
+            comparisons=found.analysis.comparisons,
+            series=found.analysis.series,
+            estimators=found.estimators,
+            sample_ratios=found.sample_ratios,
+            guardrails=found.guardrails,
+            watched=found.watched,
+            ab_segments=found.segments,
         )
     thresholds = [parse_threshold(text) for text in scenario.thresholds]
     verdicts = judge(
@@ -237,20 +304,17 @@ def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[
     return found
 
 
-def _ab_test(study: Study, outcomes: Sequence[ArmOutcome]) -> ABAnalysis | None:
-    scenario = study.scenario
-    if scenario.ab_test is None:
+def _ab_test(study: Study, outcomes: Sequence[ArmOutcome]) -> ABFindings | None:
+    settings = study.scenario.ab_test
+    if settings is None:
         return None
-    return analyse(
-        {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes},
-        scenario.control,
-        scenario.metrics,
+    plan = None if isinstance(settings, PairedABTest) else assignment(study, settings)
+    return find(
+        study.scenario, settings, plan, {o.name: o.log for o in outcomes}, study.start.log,
         study.world.catalogue.features,
-        n_users=study.world.population.n_users,
-        start_tick=study.start.tick,
-        end_tick=study.start.tick + scenario.ab_test.duration,
-        confidence=scenario.confidence,
-    )
+        n_users=study.world.population.n_users, start_tick=study.start.tick,
+        seed=study.world.draws.integer_seed(Purpose.BOOTSTRAP, 0),
+    )  # fmt: skip
 
 
 def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair, ...]:
@@ -275,7 +339,7 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
             )
             for notable in notable_runs(run, base, action)
         ]  # fmt: skip
-    if scenario.ab_test is not None:
+    if isinstance(scenario.ab_test, PairedABTest):
         logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}
         for arm, log in logs.items():
             if arm != scenario.control:

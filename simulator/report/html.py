@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.experiment.results import Manifest, Results
-from simulator.report import charts, response_views, views
+from simulator.report import ab_views, charts, response_views, views
 from simulator.report.formatting import number
 from simulator.report.statements import answer_line, answer_sentence, pushes_back
 
@@ -44,6 +44,11 @@ def render_html(results: Results, manifest: Manifest, scenario_yaml: str) -> str
         "gains": views.gains(results),
         "series_panels": views.series_panels(results),
         "pairs": [views.pair_view(p) for p in results.pairs],
+        "ratio_rows": ab_views.ratio_rows(results),
+        "guardrail_rows": ab_views.guardrail_rows(results),
+        "estimator_grids": ab_views.estimator_grids(results),
+        "segment_grids": ab_views.segment_grids(results),
+        "watched_tables": ab_views.watched_tables(results),
     }
     return (
         _environment()
@@ -68,6 +73,10 @@ def render_html(results: Results, manifest: Manifest, scenario_yaml: str) -> str
             shown_shared=views.SHOWN_SHARED,
             made=views.made(manifest),
             hints=views.HINTS,
+            unit=ab_views.unit_of(results),
+            estimator_columns=ab_views.estimator_columns(results),
+            estimators_explained=ab_views.explained(ab_views.estimator_columns(results)),
+            segment_columns=ab_views.segment_columns(results),
         )
     )
 
@@ -91,7 +100,11 @@ def _sections(results: Results, parts: dict[str, object]) -> list[tuple[str, str
         ("answer", "Answer", True),
         ("responsiveness", "Responsiveness", bool(parts["response_panels"])),
         *((detail.anchor, detail.title, True) for detail in details),
+        ("ab-design", "The A/B test", bool(results.design_words or parts["ratio_rows"] or parts["guardrail_rows"])),
         ("metrics", "Metrics", bool(parts["lift_panels"] or parts["metric_tables"])),
+        ("ab-estimators", "By other estimators", bool(parts["estimator_grids"])),
+        ("ab-segments", "Among some of the users", bool(parts["segment_grids"])),
+        ("ab-watched", "Watched day by day", bool(parts["watched_tables"])),
         ("pairing", "What pairing bought", bool(parts["gains"])),
         ("days", "By simulated day", bool(parts["series_panels"])),
         ("trajectories", "One user, two worlds", bool(parts["pairs"])),

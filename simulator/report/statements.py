@@ -174,6 +174,8 @@ def _ab_sentences(results: Results) -> list[str]:
         return []
     days = number(results.ab_days, 3)
     size = f"{results.users:,} users, {days} {'day' if results.ab_days == 1 else 'days'}"
+    if results.design != "paired":
+        size = f"a {results.design} of one world, {size}"
     return [f"In the A/B test against {results.control} ({size}), {'; '.join(changes)}."]
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.experiment.results import Comparison, Estimate, Manifest, Results
+from simulator.report.ab_views import guardrail_rows, ratio_rows
 from simulator.report.formatting import (
     has_interval,
     is_clear,
@@ -26,11 +27,14 @@ _LABEL_WIDTH = 26
 _CELL_WIDTH = 16
 _NUMBERS_WIDTH = 62
 """Room of the table of responsiveness beside the arms' names."""
+_GUARDRAIL_STYLES = {"holds": "green", "broken": "bold red"}
 _STYLES = {"better": "green", "worse": "red", "changed": "cyan", "unclear": ""}
 
 
 def print_results(results: Results, manifest: Manifest, console: Console) -> None:
-    """Print a run's findings: thresholds first, then responsiveness, then lifts against the control.
+    """Print a run's findings: thresholds first, then responsiveness, then the A/B test.
+
+    Of the A/B test the design comes first, then whether it can be trusted, guardrails, and lifts against the control.
 
     The caller prints where the report is, and as the last line `answer_line(results)`.
     """
@@ -38,6 +42,7 @@ def print_results(results: Results, manifest: Manifest, console: Console) -> Non
     show(console, heading, "bold")
     _print_verdicts(results, console)
     _print_responsiveness(results, console)
+    _print_design(results, console)
     _print_lifts(results, console)
 
 
@@ -108,6 +113,24 @@ def _print_notes(estimates: Iterable[Estimate], console: Console) -> None:
         show(console, f"– {note}", "dim")
 
 
+def _print_design(results: Results, console: Console) -> None:
+    """The A/B test in words, its sample ratios and its guardrails."""
+    if results.design_words:
+        show(console, results.design_words)
+    for ratio in ratio_rows(results):
+        line = f"Sample ratio, {ratio.population}: {ratio.reading} (p {ratio.p_value})"
+        show(console, f"{line}: {ratio.counts}" if ratio.is_mismatch else line, "bold red" if ratio.is_mismatch else "")
+    if results.guardrails:
+        show(console, "Guardrails", "bold")
+    for rail in guardrail_rows(results):
+        mark = Text(printable(f"  {rail.mark:<8}  "), style=_GUARDRAIL_STYLES.get(rail.verdict, ""))
+        reason = f"; {rail.reason}" if rail.reason else ""
+        line = f"{rail.metric}, {rail.arm}: {rail.lift}, margin {rail.margin}{reason}"
+        console.print(mark + Text(printable(line)), highlight=False)
+    if results.design_words:
+        console.print()
+
+
 def _print_lifts(results: Results, console: Console) -> None:
     arms = [a for a in results.arms if a != results.control and any(c.arm == a for c in results.comparisons)]
     if not arms:
@@ -119,7 +142,8 @@ def _print_lifts(results: Results, console: Console) -> None:
         console.print(_lift_table(results, title, block))
     _print_notes([c.lift for c in results.comparisons if c.arm in arms], console)
     confidence = number(100 * results.confidence)
-    show(console, f"± is half the width of the paired {confidence}% interval; * marks intervals clear of 0.", "dim")
+    paired = "paired " if results.design == "paired" else ""
+    show(console, f"± is half the width of the {paired}{confidence}% interval; * marks intervals clear of 0.", "dim")
     console.print()
 
 

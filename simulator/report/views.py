@@ -21,6 +21,7 @@ from simulator.experiment.results import (
     TrajectoryPair,
 )
 from simulator.report import charts
+from simulator.report.ab_views import p_value, unit_of
 from simulator.report.formatting import (
     clock,
     has_interval,
@@ -98,6 +99,9 @@ class LevelRow:
     unpaired: str
     n: str
     reading: str
+    p_value: str = "–"
+    holm: str = "–"
+    benjamini_hochberg: str = "–"
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ def lift_panels(results: Results) -> list[Panel]:
         rows = _compared(results, metric)
         if rows:
             chart = charts.intervals(
-                [_interval_row(c.arm, c.lift, metric.better, "users") for c in rows],
+                [_interval_row(c.arm, c.lift, metric.better, unit_of(results)) for c in rows],
                 charts.extent(c.lift for c in rows),
                 _describe(f"{metric.label}, relative to {results.control}", [(c.arm, c.lift) for c in rows]),
             )
@@ -213,7 +217,7 @@ def metric_tables(results: Results) -> list[MetricTable]:
     """Levels of all arms and their lifts against the control, by metric."""
     tables = []
     for metric in results.metrics:
-        lifts = {c.arm: c.lift for c in _compared(results, metric)}
+        lifts = {c.arm: c for c in _compared(results, metric)}
         rows = [_level_row(m.arm, m.mean, lifts.get(m.arm), metric) for m in results.levels if m.metric == metric.name]
         if rows:
             tables.append(MetricTable(metric, rows))
@@ -226,7 +230,8 @@ def gains(results: Results) -> list[Gain]:
         (f"Responsiveness, same {similarity}", [r.response for r in rows])
         for similarity, rows in _by_similarity(results)
     ]
-    sources += [(m.label, [c.lift for c in _compared(results, m)]) for m in results.metrics]
+    if results.design == "paired":
+        sources += [(m.label, [c.lift for c in _compared(results, m)]) for m in results.metrics]
     every = [(label, sorted(f for e in estimates if (f := _factor(e)) is not None)) for label, estimates in sources]
     found = [(label, factors) for label, factors in every if factors]
     most = max((_middle(f) for _, f in found if math.isfinite(f[0])), default=1.0)
@@ -337,14 +342,16 @@ def _response_reading(response: Estimate) -> str:
     return "no response" if is_exact_zero(response) else "not clear"
 
 
-def _level_row(arm: str, mean: Estimate, lift: Estimate | None, metric: MetricInfo) -> LevelRow:
+def _level_row(arm: str, mean: Estimate, comparison: Comparison | None, metric: MetricInfo) -> LevelRow:
     text = level(mean, metric.unit)
-    if lift is None:
+    if comparison is None:
         return LevelRow(arm, text, "–", "–", f"{mean.n:,}", "")
+    lift = comparison.lift
     words = {"better": "better", "worse": "worse", "changed": "changed", "unclear": "not clear"}
     reading = words[tone(lift, metric.better)] if _measured(lift) else "–"
     unpaired = percent_interval(lift.unpaired_low, lift.unpaired_high)
-    return LevelRow(arm, text, percent(lift), unpaired, f"{mean.n:,}", reading)
+    p_values = (p_value(p) for p in (comparison.p_value, comparison.holm, comparison.benjamini_hochberg))
+    return LevelRow(arm, text, percent(lift), unpaired, f"{mean.n:,}", reading, *p_values)
 
 
 def _factor(estimate: Estimate) -> float | None:

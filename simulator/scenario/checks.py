@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from simulator.scenario.ab_test_checks import check_ab_test
 from simulator.scenario.counterfactuals import NOTHING
 from simulator.scenario.durations import format_duration, longest_plain_request_ticks, parse_duration
 from simulator.scenario.faults import Path, PathSet, Sources, describe, format_path, one_of
@@ -109,8 +110,8 @@ class Draft:
     def _default(self, path: Path) -> Any:
         if any(isinstance(part, int) for part in path):
             return _UNKNOWN
-        section, key = model_at(Scenario, path[:-1]), str(path[-1])
-        if section is None or section.model_fields[key].is_required():
+        section, key = model_at(Scenario, path[:-1], self.data), str(path[-1])
+        if section is None or key not in section.model_fields or section.model_fields[key].is_required():
             return _UNKNOWN
         return section.model_fields[key].get_default()
 
@@ -306,6 +307,10 @@ def _check_delivery(draft: Draft) -> None:
         draft.sources.report(("counterfactual", "request_every"), format_duration(every), expected, also=also)
 
 
+def _check_ab_test(draft: Draft) -> None:
+    check_ab_test(draft, _known_metrics(draft))
+
+
 def _check_thresholds(draft: Draft) -> None:
     for i, text in enumerate(draft.entries("thresholds")):
         if not isinstance(text, str):
@@ -363,5 +368,6 @@ _CHECKS: tuple[Callable[[Draft], None], ...] = (
     _check_actions,
     _check_protocol,
     _check_delivery,
+    _check_ab_test,
     _check_thresholds,
 )

@@ -82,8 +82,8 @@ def _place(node: Any, model: type[BaseModel] | None, path: Path, depth: int, val
     if last:
         node[part] = value
         return
-    inner = section_model(annotation)
     child = node[part] if isinstance(part, int) else node.get(part)
+    inner = section_model(annotation, child)
     if child is None:
         if inner is None and (get_origin(annotation) or annotation) is not dict:
             raise _OverrideError(format_path(path), f"a setting: {format_path(path[: depth + 1])} has no parts")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from simulator.scenario.ab_tests import PairedABTest
+from simulator.scenario.ab_tests import ABTest
 from simulator.scenario.counterfactuals import Counterfactual
 from simulator.scenario.durations import parse_duration
 from simulator.scenario.settings import (
@@ -298,8 +298,8 @@ class Scenario(Section):
     """The treatments."""
     control: Name
     """The arm that the others are compared with."""
-    ab_test: PairedABTest | None = None
-    """Run a paired A/B test."""
+    ab_test: ABTest | None = None
+    """Run an A/B test, of the design that `design` names."""
     counterfactual: Counterfactual | None = None
     """Run paired counterfactual trajectories."""
     metrics: tuple[str, ...] = ()

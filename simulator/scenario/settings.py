@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, WithJsonSchema
 
 from simulator.scenario.durations import format_duration, parse_duration
 
@@ -29,3 +29,30 @@ class Section(BaseModel):
     """A part of a scenario: frozen, documented, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+UNKNOWN_CHOICE = "unknown_choice"
+"""Type of the error where a section's `chosen_by` key has none of its values; its message names key and values."""
+
+
+def chosen_by(key: str, default: str, *others: str) -> Discriminator:
+    """Chooses among sections by the value of one key, which may be left out for the default.
+
+    Each section has the tag `key=value`. It cannot be taken for a key of a scenario, which the parts of an error's
+    location otherwise are.
+
+    Args:
+        key: the key that all sections have.
+        default: its value where it is not written.
+        others: its other values.
+    """
+
+    def tag(data: object) -> str:
+        value = data.get(key, default) if isinstance(data, dict) else getattr(data, key, default)
+        return f"{key}={value}"
+
+    return Discriminator(
+        tag,
+        custom_error_type=UNKNOWN_CHOICE,
+        custom_error_message=f"{key}: {' '.join((default, *others))}",  # a context would make it unhashable
+    )

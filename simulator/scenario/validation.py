@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from simulator.scenario.faults import Path, Sources, describe, one_of
-from simulator.scenario.settings import NAME_PATTERN
+from simulator.scenario.settings import NAME_PATTERN, UNKNOWN_CHOICE
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,21 +38,53 @@ def validate(model: type[Model], data: object, base: Path, sources: Sources) -> 
         return None
 
 
-def section_model(annotation: object) -> type[BaseModel] | None:
-    """The model within a field's annotation, such as `Arm` within `tuple[Arm, ...]`; None for plain values."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation if issubclass(annotation, BaseModel) else None
-    models = (section_model(argument) for argument in get_args(annotation))
-    return next((m for m in models if m is not None), None)
+def section_model(annotation: object, data: object = None) -> type[BaseModel] | None:
+    """The model within a field's annotation, such as `Arm` within `tuple[Arm, ...]`; None for plain values.
+
+    Args:
+        annotation: of the field.
+        data: what the YAML says there. Of several models it chooses the one whose fixed keys it has, such as `design`;
+            the first one, where none fits.
+    """
+    models = list(_models(annotation))
+    return next((m for m in models if _is_chosen(m, data)), models[0] if models else None)
 
 
-def model_at(model: type[BaseModel] | None, path: Path) -> type[BaseModel] | None:
-    """The model of the section at a path beneath a model; None where there is no section."""
+def model_at(model: type[BaseModel] | None, path: Path, data: object = None) -> type[BaseModel] | None:
+    """The model of the section at a path beneath a model; None where there is no section.
+
+    Args:
+        model: where the path starts.
+        path: keys and indices.
+        data: what the YAML says where the path starts; it chooses among models, as in `section_model`.
+    """
     for part in path:
+        data = data[part] if _has_part(data, part) else None  # type: ignore[index]
         if isinstance(part, str):
             field = model.model_fields.get(part) if model else None
-            model = section_model(field.annotation) if field else None
+            entry = data[0] if isinstance(data, list) and data else data
+            model = section_model(field.annotation, entry) if field else None
     return model
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        if issubclass(annotation, BaseModel):
+            yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _is_chosen(model: type[BaseModel], data: object) -> bool:
+    """Whether the data have the value of every key for which the model allows but one."""
+    fixed = {k: get_args(f.annotation) for k, f in model.model_fields.items() if get_origin(f.annotation) is Literal}
+    written = data if isinstance(data, dict) else {}
+    return all(
+        written.get(key, model.model_fields[key].get_default()) == values[0]
+        for key, values in fixed.items()
+        if len(values) == 1
+    )
 
 
 def _report(model: type[BaseModel], data: object, base: Path, detail: ErrorDetails, sources: Sources) -> None:
@@ -62,15 +94,20 @@ def _report(model: type[BaseModel], data: object, base: Path, detail: ErrorDetai
     if sources.faulty.overlaps(path):  # what the YAML reader or an earlier error has said
         return
     if kind == "extra_forbidden":
-        parent = model_at(model, inner[:-1])
+        parent = model_at(model, inner[:-1], data)
         keys = sorted(parent.model_fields) if parent else []
         expected = one_of(keys, inner[-1]) if keys else "no settings"
         sources.report(path, "an unknown key", expected, on_key=True)
     elif kind == "missing":
-        parent = model_at(model, inner[:-1])
+        parent = model_at(model, inner[:-1], data)
         field = parent.model_fields.get(str(inner[-1])) if parent else None
         meaning = f" ({_as_clause(field.description)})" if field and field.description else ""
         sources.report(path, "nothing", f"a value{meaning}")
+    elif kind == UNKNOWN_CHOICE:
+        key, _, choices = detail["msg"].partition(": ")
+        value = value_at(data, inner)
+        chosen = value.get(key) if isinstance(value, dict) else None
+        sources.report((*path, key), describe(chosen), one_of(choices.split(), chosen))
     else:
         value = value_at(data, inner)
         sources.report(path, describe(value), _expectation(detail, value))

@@ -85,6 +85,47 @@ def test_the_number_of_jobs_changes_nothing(scenario: Path, tmp_path: Path) -> N
     assert (alone / "results.json").read_bytes() == (together / "results.json").read_bytes()
 
 
+ONE_WORLD = [
+    "ab_test={design: split, duration: 2d, holdout: 0.2, training: pooled, watch: true}",
+    "ab_test={design: switchback, duration: 3d, period: 12h, washout: 1h}",
+]
+
+
+@pytest.mark.parametrize("ab_test", ONE_WORLD, ids=["split", "switchback"])
+def test_arms_that_share_a_world_leave_a_log_each(scenario: Path, tmp_path: Path, ab_test: str) -> None:
+    folder, _ = run(scenario, tmp_path / "a", "--set", ab_test)
+    arms = ["popularity", "blind", "ntr", *(["holdout"] if "holdout" in ab_test else [])]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in arms:
+        assert log_hash(read_log(folder / "events" / f"{name}.parquet")) == manifest["log_sha256"][name]
+    results = json.loads((folder / "results.json").read_text())
+    assert results["arms"] == arms
+    assert results["design"] in ab_test
+    assert all(pair["kind"] == "counterfactual" for pair in results["pairs"])
+
+
+def test_the_number_of_jobs_changes_no_shared_world(scenario: Path, tmp_path: Path) -> None:
+    folder, _ = run(scenario, tmp_path / "a", "--set", ONE_WORLD[0])
+    options = ["--set", ONE_WORLD[0], "--out", str(tmp_path / "b"), "--jobs", "2"]
+    assert CliRunner().invoke(main, ["run", str(scenario), *options]).exit_code == 0
+    together = next((tmp_path / "b" / "small").iterdir())
+    assert (folder / "results.json").read_bytes() == (together / "results.json").read_bytes()
+
+
+def test_a_split_alone_runs_without_a_counterfactual(scenario: Path, tmp_path: Path) -> None:
+    options = [
+        "--set",
+        "ab_test={design: split, duration: 1d}",
+        "--set",
+        "counterfactual=null",
+        "--set",
+        "thresholds=[]",
+    ]
+    folder, _ = run(scenario, tmp_path, *options)
+    names = {p.stem for p in (folder / "events").iterdir()}
+    assert names == {"warm_up", "popularity", "blind", "ntr"}
+
+
 def test_an_arm_equal_to_the_control_differs_by_exactly_nothing(scenario: Path, tmp_path: Path) -> None:
     folder, _ = run(scenario, tmp_path, "--set", "arms[2].config={dim: 4, window: 8, epochs: 1}")
     results = json.loads((folder / "results.json").read_text())

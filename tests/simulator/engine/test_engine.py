@@ -121,6 +121,29 @@ def test_feedback_is_invisible_until_the_ingestion_delay_has_passed():
     assert HOUR <= min(seen) < 3 * HOUR
 
 
+def test_an_arm_with_a_longer_delay_than_the_warm_up_sees_nothing_too_early():
+    """A ring that had forgotten what lies behind the delay would show what is not delivered yet in its place."""
+    early = []
+
+    class Watching(Uniform):
+        traits = replace(Uniform.traits, history_length=12)
+
+        def recommend(self, requests, k, draws):
+            given = np.where(requests.history_item >= 0, requests.history_tick, requests.tick[:, None] - 2 * DAY)
+            early.append((given > requests.tick[:, None] - DAY).any())
+            return super().recommend(requests, k, draws)
+
+    world, warm = small_world(users=10), service("uniform")
+    middle = run(world, warm, 2 * DAY, longest_delay=DAY).end
+    assert (middle.history.count > 12 + 64 + 20).any()
+    patient = service("uniform", ingestion_delay="1d")
+    run(world, replace(patient, build=Watching), 3 * DAY, start=middle)
+    assert not any(early)
+    early.clear()
+    run(world, replace(patient, build=Watching), 3 * DAY, start=run(world, warm, 2 * DAY).end)
+    assert any(early), "the test's users are too quiet to see the difference"
+
+
 def test_a_long_ingestion_delay_makes_the_history_grow_and_loses_nothing():
     world, built = small_world(users=3), service(ingestion_delay="3d")
     end = run(world, built, 3 * DAY).end

@@ -6,17 +6,23 @@ import math
 from dataclasses import replace
 
 from simulator.experiment.results import (
+    ArmCount,
     ArmMetric,
     Comparison,
     DailySeries,
     Estimate,
+    EstimatorRow,
+    GuardrailVerdict,
     Impression,
     Manifest,
     MetricInfo,
     Responsiveness,
     Results,
+    SampleRatio,
+    SegmentEffect,
     TrajectoryPair,
     Verdict,
+    WatchedPoint,
 )
 
 NAN = math.nan
@@ -70,7 +76,7 @@ def _comparisons(arms: tuple[str, ...]) -> tuple[Comparison, ...]:
             lift = direction * 0.125 * (i / len(arms)) ** 2 / (1 + j % 5) * (-1 if j == 2 else 1)
             half = 0.012 + 0.002 * (j % 3)
             e = estimate(lift, half, 2.0 + j % 4)
-            rows.append(Comparison(arm, name, estimate(lift * level, half * level), e))
+            rows.append(Comparison(arm, name, estimate(lift * level, half * level), e, 0.01, 0.03, 0.02))
     return tuple(rows)
 
 
@@ -162,6 +168,55 @@ def sample_results(arms: tuple[str, ...] = ("popularity", "gru", "gru_input", "g
             Verdict(f"lift.long_view_rate[{arms[-1]}] >= 0", -0.0241, False),
         ),
     )
+
+
+def split_results() -> Results:
+    """A split with everything that one has: a lost arm, guardrails of every verdict, a watched course."""
+    full = sample_results()
+    treated, counts = full.arms[1:], (700, 500, 400, 400)
+    lift, wide = estimate(0.03, 0.01), estimate(0.03, 0.02)
+    metrics = ("dislike_rate", "dwell_per_user_day", "satisfaction", "return_7d")
+    return replace(
+        full,
+        pairs=full.pairs[:2],
+        comparisons=tuple(
+            replace(c, lift=replace(c.lift, unpaired_low=NAN, unpaired_high=NAN)) for c in full.comparisons
+        ),
+        design="split",
+        design_words="Split: 2,000 users live in one world, randomised into arms.",
+        sample_ratios=(
+            SampleRatio("assigned", tuple(ArmCount(a, n, 500.0) for a, n in zip(full.arms, counts, strict=True)), 1e-9),
+            SampleRatio("active", tuple(ArmCount(a, 480, 480.0) for a in full.arms), 0.5),
+        ),
+        guardrails=tuple(
+            GuardrailVerdict(arm, "dwell_per_user_day", 0.02, verdict, lift, "too wide" if verdict == "open" else "")
+            for arm, verdict in zip(treated, ("holds", "broken", "open"), strict=True)
+        ),
+        estimators=tuple(
+            EstimatorRow(arm, metric, name, lift, lift if name != "cuped" else SPARSE)
+            for metric in metrics
+            for arm in treated
+            for name in ("independent", "cuped", "stratified", "bootstrap")
+        ),
+        watched=tuple(
+            WatchedPoint(arm, metric, day, wide, lift) for metric in metrics for arm in treated for day in range(3)
+        ),
+        ab_segments=tuple(
+            SegmentEffect(name, arm, metric, wide, wide)
+            for metric in metrics
+            for arm in treated
+            for name in ("heavy users", "light users")
+        ),
+    )
+
+
+def switchback_results() -> Results:
+    """A switchback: fewer things beside the lifts."""
+    split = split_results()
+    return replace(
+        split, design="switchback", design_words="Switchback: blocks.", sample_ratios=(), estimators=(), watched=(),
+        ab_segments=(), series=(),
+    )  # fmt: skip
 
 
 def sample_manifest() -> Manifest:

@@ -18,6 +18,8 @@ from tests.simulator.report.samples import (
     sample_manifest,
     sample_results,
     sparse_results,
+    split_results,
+    switchback_results,
     unmeasured_results,
 )
 from tests.simulator.report.strategies import PLAUSIBLE, anything
@@ -36,6 +38,8 @@ VARIANTS = {
     "nothing": empty_results(),
     "nothing measured": unmeasured_results(),
     "no intervals": sparse_results(),
+    "split": split_results(),
+    "switchback": switchback_results(),
 }
 
 

@@ -13,6 +13,8 @@ from tests.simulator.report.samples import (
     sample_manifest,
     sample_results,
     sparse_results,
+    split_results,
+    switchback_results,
     unmeasured_results,
 )
 
@@ -35,8 +37,10 @@ def printed(results: Results, width: int = 80) -> str:
         unmeasured_results(),
         sparse_results(),
         empty_results(),
+        split_results(),
+        switchback_results(),
     ],
-    ids=["full", "12 arms", "one arm", "unmeasured", "sparse", "nothing"],
+    ids=["full", "12 arms", "one arm", "unmeasured", "sparse", "nothing", "split", "switchback"],
 )
 def test_piped_text_is_plain_and_fits(results: Results, width: int) -> None:
     text = printed(results, width)
@@ -99,3 +103,12 @@ def test_colours_reach_a_terminal() -> None:
     stream = io.StringIO()
     print_results(sample_results(), sample_manifest(), Console(file=stream, width=80, force_terminal=True))
     assert "\x1b[" in stream.getvalue()
+
+
+def test_a_mismatch_and_the_guardrails_come_before_the_lifts() -> None:
+    text = printed(split_results(), 200)
+    places = [text.index(words) for words in ("randomised into arms", "not as planned", "Guardrails", "Change against")]
+    assert places == sorted(places)
+    assert "popularity 700 (expected 500)" in text
+    assert "✗ broken" in text
+    assert "paired" not in text[text.index("Change against") :]

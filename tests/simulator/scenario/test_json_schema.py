@@ -18,7 +18,7 @@ SCHEMA = json_schema(CONFIGS, METRICS)
 STRUCTURAL = [
     "unknown_keys", "wrong_types", "out_of_range", "bad_names", "bad_arms", "no_arms", "unknown_recommender", "metrics",
     "recommender_config", "unknown_preset", "unknown_actions", "missing_required", "top_level_list", "top_level_text",
-    "durations",
+    "durations", "ab_test_unknown_design", "ab_test_keys_of_another_design",
 ]  # fmt: skip
 CHANGES = [
     ("seed", 3), ("seed", -1), ("seed", "3"), ("seed", True), ("seed", None), ("confidence", 0.5), ("confidence", 0.9),
@@ -28,6 +28,12 @@ CHANGES = [
     ("world", {"preset": None}), ("world", {"preset": "lively"}), ("world", {"preset": "dull"}), ("world", []),
     ("world", {"catalogue": {"items": 50}}), ("world", {"catalogue": {"item": 50}}), ("world", {"catalogue": None}),
     ("world", {"population": {"drift_time": None}}), ("world", {"population": {"users": None}}), ("sede", 1),
+    ("ab_test", {}), ("ab_test", {"design": "paired", "watch": True}), ("ab_test", {"design": "spilt"}),
+    ("ab_test", []), ("ab_test", {"shares": {"base": 1}}), ("ab_test", {"design": "switchback", "period": 3}),
+    ("ab_test", {"design": 3}),
+    ("ab_test", {"design": "switchback", "watch": True}), ("ab_test", {"design": "split", "shares": {"base": "x"}}),
+    ("ab_test", {"design": "split", "training": "all"}), ("ab_test", {"guardrails": [{"metric": "skip_rate"}]}),
+    ("ab_test", {"guardrails": [{"metric": "skip_rate", "margin": 0.1}]}),
     ("counterfactual", {"base": ["like"]}), ("counterfactual", {"base": []}), ("counterfactual", {"base": ["lik"]}),
     ("logging_policy", {"recommender": "gru4rec", "config": {"layers": [1, 2]}}), ("logging_policy", {}),
     ("logging_policy", {"recommender": "gru4rec", "config": {"layers": ["a"]}}), ("logging_policy", "random"),
@@ -47,9 +53,7 @@ def is_type(value: object, name: str) -> bool:
 
 def accepts(schema: dict[str, Any], value: Any) -> bool:
     """Whether a value satisfies a schema, for the keywords that ours uses."""
-    unknown = (
-        schema.keys() - KEYWORDS.keys() - {"$schema", "$defs", "description", "default", "additionalProperties", "then"}
-    )
+    unknown = schema.keys() - KEYWORDS.keys() - {"$schema", "$defs", "description", "default", "then"}
     assert not unknown, f"the evaluator does not know {unknown}"
     return all(KEYWORDS[key](schema, limit, value) for key, limit in schema.items() if key in KEYWORDS)
 
@@ -57,7 +61,10 @@ def accepts(schema: dict[str, Any], value: Any) -> bool:
 def properties_hold(schema: dict[str, Any], properties: dict[str, Any], value: Any) -> bool:
     if not isinstance(value, dict):
         return True
-    closed = schema.get("additionalProperties") is False
+    others = schema.get("additionalProperties", True)
+    closed = others is False
+    if isinstance(others, dict) and not all(accepts(others, value[key]) for key in value.keys() - properties.keys()):
+        return False
     known = all(accepts(properties[key], value[key]) for key in value.keys() & properties.keys())
     return known and not (closed and value.keys() - properties.keys())
 
@@ -68,9 +75,11 @@ KEYWORDS: dict[str, Any] = {
     "const": lambda s, const, v: v == const,
     "enum": lambda s, choices, v: v in choices,
     "anyOf": lambda s, options, v: any(accepts(option, v) for option in options),
+    "oneOf": lambda s, options, v: sum(accepts(option, v) for option in options) == 1,
     "allOf": lambda s, parts, v: all(accepts(part, v) for part in parts),
     "if": lambda s, condition, v: not accepts(condition, v) or accepts(s["then"], v),
     "properties": properties_hold,
+    "additionalProperties": lambda s, _, v: properties_hold(s, s.get("properties", {}), v),
     "required": lambda s, keys, v: not isinstance(v, dict) or set(keys) <= v.keys(),
     "items": lambda s, item, v: not isinstance(v, list) or all(accepts(item, entry) for entry in v),
     "minItems": lambda s, n, v: not isinstance(v, list) or len(v) >= n,

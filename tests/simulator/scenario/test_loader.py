@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator.scenario.ab_tests import PairedABTest, SplitABTest
 from simulator.scenario.durations import parse_duration
 from simulator.scenario.faults import ScenarioErrors
 from simulator.scenario.loader import load_scenario, resolved_yaml
@@ -254,3 +255,54 @@ def test_counterfactual_alone_needs_no_ab_test(tmp_path: Path) -> None:
     scenario = load_text(tmp_path, MINIMAL.replace("ab_test", "counterfactual")).scenario
     assert isinstance(scenario, Scenario)
     assert scenario.ab_test is None
+
+
+SPLIT = """\
+ab_test:
+  design: split
+  duration: 4d
+  shares: {base: 0.25, other: 0.75}
+  holdout: 0.1
+  ramp: [{after: 0d, treated_share: 0.1}, {after: 1d, treated_share: 1}]
+  training: pooled
+  exclude_first: 1d
+  guardrails: [{metric: skip_rate, margin: 0.02}]
+  watch: true
+"""
+SWITCHBACK = "ab_test: {design: switchback, duration: 4d, period: 12h, washout: 1h, training: pooled}\n"
+
+
+def with_two_arms(ab_test: str) -> str:
+    text = MINIMAL.replace("control:", "  - {name: other, recommender: gru4rec}\ncontrol:")
+    return text.replace("ab_test: {}\n", ab_test)
+
+
+@pytest.mark.parametrize("ab_test", [SPLIT, SWITCHBACK], ids=["split", "switchback"])
+def test_designs_of_one_world_read_back_equal(tmp_path: Path, ab_test: str) -> None:
+    scenario = load_text(tmp_path, with_two_arms(ab_test)).scenario
+    assert scenario.ab_test is not None
+    assert scenario.ab_test.design == ("split" if ab_test is SPLIT else "switchback")
+    assert load_text(tmp_path, resolved_yaml(scenario)).scenario == scenario
+
+
+def test_a_test_without_a_design_is_paired(tmp_path: Path) -> None:
+    ab_test = load_text(tmp_path, MINIMAL).scenario.ab_test
+    assert ab_test is not None
+    assert ab_test.design == "paired"
+
+
+def test_overrides_reach_the_keys_of_the_design_that_they_chose(tmp_path: Path) -> None:
+    settings = ["ab_test.design=split", "ab_test.holdout=0.2", "ab_test.shares.base=0.5", "ab_test.shares.other=0.5"]
+    ab_test = load_text(tmp_path, with_two_arms("ab_test: {}\n"), overrides=settings).scenario.ab_test
+    assert isinstance(ab_test, SplitABTest)
+    assert (ab_test.holdout, ab_test.shares) == (0.2, {"base": 0.5, "other": 0.5})
+    whole = load_text(tmp_path, with_two_arms(SPLIT), overrides=["ab_test={duration: 4d}"]).scenario.ab_test
+    assert isinstance(whole, PairedABTest)
+
+
+def test_an_override_with_a_key_of_another_design_is_told_the_keys_of_this_one(tmp_path: Path) -> None:
+    found = faults(tmp_path, MINIMAL, overrides=["ab_test.holdout=0.2"])
+    assert found == [
+        "--set ab_test.holdout=0.2: --set: got the unknown key holdout, "
+        "expected one of design, duration, exclude_first, guardrails, watch"
+    ]
