@@ -66,15 +66,25 @@ def answer(validation: Validation) -> str:
     if found.failures:
         verdict = f"{found.failures} of {found.checks} checks FAIL"
     parts = [f"{verdict} over {found.replicates} replicates"]
-    for question, words in ((FALSE_POSITIVES, "false positives in A/A"), (COVERAGE, "coverage")):
-        shares = [r.share for r in found.rates if r.question == question and math.isfinite(r.share)]
-        if shares:
-            low, mean, high = (_percent(f(shares)) for f in (min, _mean, max))
-            parts.append(f"{words} {mean}% on average ({low} to {high})")
+    parts += [_range(found.rates, FALSE_POSITIVES, "false positives in A/A"), _range(found.rates, COVERAGE, "coverage")]
     reductions = [times(r.observed) for r in found.reductions if math.isfinite(r.observed)]
     if reductions:
         parts.append(f"pairing needs {', '.join(reductions)} fewer users")
-    return "; ".join(parts)
+    return "; ".join(part for part in parts if part)
+
+
+def _range(rates: Sequence[Rate], question: str, words: str) -> str:
+    """Where the shares of a question lie; how many are in the allowed range as they stand, where that is no point."""
+    counted = [r for r in rates if r.question == question and math.isfinite(r.share)]
+    if not counted:
+        return ""
+    low, mean, high = (_percent(f([r.share for r in counted])) for f in (min, _mean, max))
+    text = f"{words} {mean}% on average ({low} to {high}"
+    allowed_low, allowed_high = counted[0].allowed_low, counted[0].allowed_high
+    if allowed_low < allowed_high:
+        n_inside = sum(allowed_low <= r.share <= allowed_high for r in counted)
+        text += f"; {n_inside} of {len(counted)} within {_percent(allowed_low)} to {_percent(allowed_high)}"
+    return text + ")"
 
 
 def print_validation(validation: Validation, console: Console) -> None:

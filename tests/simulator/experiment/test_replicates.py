@@ -17,6 +17,7 @@ from simulator.experiment.assignment import Stretch
 from simulator.experiment.mixed import MixedArm, simulate_mixed
 from simulator.experiment.replicate_worlds import (
     AGAIN,
+    BATCH,
     BLOCKS,
     CONTROL,
     TREATMENT,
@@ -59,7 +60,7 @@ def test_a_split_composed_of_two_worlds_is_the_mixed_world_row_by_row() -> None:
 def test_a_replicate_is_the_same_alone_and_in_a_batch() -> None:
     small = plan()
     alone, among = run_batch(small, 1, 1)[0], run_batch(small, 1, 3)[0]
-    assert alone.number == 10
+    assert alone.number == BATCH
     assert repr(alone) == repr(among)  # NaN is not equal to itself
 
 
@@ -97,10 +98,11 @@ def test_the_true_effect_of_an_a_a_test_is_0() -> None:
     """The mean lift of ten populations within five standard errors: false alarm 1 in 1,300 (t, 9 degrees)."""
     lifts = [
         next(r.value for r in found.readings if (r.kind, r.metric, r.estimand) == (NULL, "long_view_rate", "lift"))
-        for found in run_batch(plan(), 0)
+        for batch in (0, 1)
+        for found in run_batch(plan(), batch)
     ]
-    assert len(set(lifts)) == 10
-    assert abs(np.mean(lifts)) < 5 * np.std(lifts, ddof=1) / np.sqrt(10)
+    assert len(set(lifts)) == 2 * BATCH
+    assert abs(np.mean(lifts)) < 5 * np.std(lifts, ddof=1) / np.sqrt(2 * BATCH)
 
 
 @pytest.mark.parametrize(
