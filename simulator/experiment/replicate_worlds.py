@@ -50,8 +50,8 @@ from simulator.world.world import World, build_world
 
 CONTROL, AGAIN, TREATMENT = "control", "again", "treatment"
 """Worlds of a replicate, one arm each."""
-BATCH = 5
-"""Replicates simulated together; with 300 users each, a process takes 0.5 GB."""
+BATCH = 10
+"""Replicates simulated together; with 160 users each, a process takes about 0.5 GB."""
 BLOCKS = 4
 """Of the switchback: the unit of its analysis, so that its t has three degrees of freedom."""
 
