@@ -50,6 +50,7 @@ class Purpose(IntEnum):
     ASSIGNMENT = 15
     EXPOSURE = 16
     BOOTSTRAP = 17
+    RECOMMENDER_ANEW = 18
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:

@@ -54,19 +54,19 @@ class KeyedRequestDraws:
     Attributes:
         draws: the world's.
         user, session, step: int32[n].
+        purpose: what the numbers are for.
     """
 
     draws: Draws
     user: Int32
     session: Int32
     step: Int32
+    purpose: Purpose = Purpose.RECOMMENDER
 
     def uniform(self, n_columns: int) -> Float64:
         """Independent uniforms in (0, 1): float64[n, n_columns]."""
         blocks = np.arange((n_columns + 3) // 4)
-        words = self.draws.uniform(
-            Purpose.RECOMMENDER, self.user[:, None], self.session[:, None], self.step[:, None], blocks
-        )
+        words = self.draws.uniform(self.purpose, self.user[:, None], self.session[:, None], self.step[:, None], blocks)
         return np.ascontiguousarray(words.transpose(1, 2, 0)).reshape(len(self.user), -1)[:, :n_columns]
 
 

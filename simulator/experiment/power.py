@@ -57,6 +57,11 @@ class _Test:
         quantiles = stats.t.ppf((1 + self.confidence) / 2, degrees) + stats.t.ppf(self.power, degrees)
         return float(quantiles) * self.deviation / sqrt(users)
 
+    def power_at(self, users: int, effect: float) -> float:
+        degrees = users - (2 if self.arms_apart else 1)
+        quantile = effect * sqrt(users) / self.deviation - stats.t.ppf((1 + self.confidence) / 2, degrees)
+        return float(stats.t.cdf(quantile, degrees))
+
 
 def needed_users(
     lift: Estimate,
@@ -129,6 +134,32 @@ def detectable_effect(
         raise ValueError(f"users: got {users}, expected at least {fewest}")
     test = _planned_test(lift, power, confidence, paired, pilot_confidence)
     return Planned(nan, test) if isinstance(test, str) else Planned(test.detectable(users))
+
+
+def foreseen_power(lift: Estimate, *, effect: float, users: int, confidence: float, paired: bool) -> Planned:
+    """The chance that so many users detect a true relative effect: `detectable_effect` the other way round.
+
+    Args:
+        lift: of a pilot run at the same confidence, as in `needed_users`.
+        effect: true lift; its sign does not matter.
+        users: as in `detectable_effect`.
+        confidence: of the planned test, in (0, 1).
+        paired: as in `needed_users`.
+
+    Returns:
+        A share; an effect of 0 has (1 - confidence) / 2, as a finding of the wrong sign counts for nothing. NaN, with a
+        note, as in `needed_users`.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
+    if not isfinite(effect):
+        raise ValueError(f"effect: got {effect}, expected a relative effect")
+    fewest = 2 if paired else 4
+    if users < fewest:
+        raise ValueError(f"users: got {users}, expected at least {fewest}")
+    test = _planned_test(lift, 0.5, confidence, paired, None)
+    return Planned(nan, test) if isinstance(test, str) else Planned(test.power_at(users, abs(effect)))
 
 
 def variance_reduction(lift: Estimate) -> float:

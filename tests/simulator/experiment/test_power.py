@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from simulator.experiment.estimators import compare, compare_independent, missing
-from simulator.experiment.power import detectable_effect, needed_users, variance_reduction
+from simulator.experiment.power import detectable_effect, foreseen_power, needed_users, variance_reduction
 from simulator.experiment.results import Estimate
 from tests.simulator.experiment.strategies import normals, plain
 
@@ -193,3 +193,28 @@ def test_the_paired_plan_needs_so_many_times_fewer_users() -> None:
 )
 def test_variance_reduction_where_a_width_is_zero_or_missing(lift: Estimate, expected: float) -> None:
     np.testing.assert_equal(variance_reduction(lift), expected)
+
+
+@given(users=st.integers(4, 10**6), power=powers, paired=designs)
+def test_the_effect_detected_with_some_power_is_foreseen_with_that_power(
+    users: int, power: float, paired: bool
+) -> None:
+    effect = effect_for(users, power, PILOT_CONFIDENCE, paired)
+    for sign in (1, -1):
+        plan = foreseen_power(pilot(), effect=sign * effect, users=users, confidence=PILOT_CONFIDENCE, paired=paired)
+        assert plan.value == pytest.approx(power, abs=1e-9)
+
+
+def test_no_effect_is_found_on_one_side_in_half_of_the_false_positives() -> None:
+    plan = foreseen_power(pilot(), effect=0.0, users=10**6, confidence=0.95, paired=True)
+    assert plan.value == pytest.approx(0.025, abs=1e-4)
+
+
+def test_power_of_nothing_is_not_foreseen() -> None:
+    plan = foreseen_power(missing("no pilot"), effect=0.1, users=100, confidence=0.95, paired=True)
+    assert isnan(plan.value)
+    assert plan.note == "no pilot"
+    with pytest.raises(ValueError, match="effect: got nan"):
+        foreseen_power(pilot(), effect=nan, users=100, confidence=0.95, paired=True)
+    with pytest.raises(ValueError, match="users: got 3, expected at least 4"):
+        foreseen_power(pilot(), effect=0.1, users=3, confidence=0.95, paired=False)

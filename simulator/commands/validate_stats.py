@@ -1,0 +1,186 @@
+"""`pushback validate-stats`: replicates of a scenario, simulated here or in other processes, and what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from threading import Thread
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+
+from recommenders.registry import build
+from recommenders.storage import unwritable
+from simulator.allocator import keep_freed_memory
+from simulator.engine.serving import EngineError
+from simulator.experiment.calibration import Calibration, calibrate
+from simulator.experiment.metrics import MetricInfo
+from simulator.experiment.replicate_worlds import BATCH, Plan, check_plan
+from simulator.experiment.replicates import Replicate, run_batch
+from simulator.experiment.results import Manifest
+from simulator.progress import StudyProgress
+from simulator.report.formatting import wall
+from simulator.report.terminal import show
+from simulator.scenario.loader import LoadedScenario, resolved_yaml
+
+_PACKAGES = ("pushback", "numpy", "scipy", "simpy", "pydantic")
+_LINES = 10
+"""Of progress, where the console is no terminal."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found, and how it was made.
+
+    Attributes:
+        question: of the scenario.
+        metrics: that have intervals.
+        found: everything counted.
+        manifest: how it was made.
+    """
+
+    question: str
+    metrics: tuple[MetricInfo, ...]
+    found: Calibration
+    manifest: Manifest
+
+
+def run_folder(out: Path, scenario: str, run: str) -> Path:
+    """`out/<scenario>/<run>/`, not yet made; the run gets a number where another one has its name.
+
+    Raises:
+        StorageError: the parent cannot be read.
+    """
+    parent = out / scenario
+    runs = (run if n == 1 else f"{run}-{n}" for n in range(1, 1000))
+    try:
+        return next(parent / r for r in runs if not (parent / r).exists() and not any(parent.glob(f".{r}.*.partial")))
+    except OSError as error:
+        raise unwritable(parent, error) from error
+
+
+def validate_stats(
+    loaded: LoadedScenario,
+    *,
+    replicates: int,
+    jobs: int,
+    run: str,
+    started: datetime,
+    console: Console,
+    command: str,
+) -> Validation:
+    """Simulate replicates of a scenario and count what every estimator says of them.
+
+    Args:
+        loaded: the scenario, of two arms that do not learn.
+        replicates: how many, at least 2.
+        jobs: processes that simulate at the same time; 1 does it here. Never changes a result.
+        run: name of the run's folder.
+        started: when, for the record.
+        console: shows progress if it is a terminal, else some lines.
+        command: the command line, for the record.
+
+    Raises:
+        EngineError: the scenario cannot be validated so, or a recommender broke its contract.
+        MetricError: a metric failed.
+    """
+    keep_freed_memory()
+    clock = perf_counter()
+    plan = plan_of(loaded)
+    check_plan(plan)
+    made: dict[int, Replicate] = {}
+    said = 0
+    with StudyProgress(console) as progress:
+        for batch in _batches(plan, replicates, jobs):
+            made |= {r.number: r for r in batch}
+            progress.update("replicates", "three worlds each", len(made), replicates, 0)
+            if not console.is_terminal and len(made) * _LINES // replicates > said:
+                said = len(made) * _LINES // replicates
+                show(console, f"{len(made)} of {replicates} replicates in {wall(perf_counter() - clock)}")
+    scenario = loaded.scenario
+    found = calibrate([made[n] for n in sorted(made)], users=plan.n_users, confidence=scenario.confidence)
+    seconds = perf_counter() - clock
+    manifest = Manifest(
+        run=run,
+        scenario=loaded.name,
+        seed=scenario.seed,
+        scenario_sha256=hashlib.sha256(resolved_yaml(scenario).encode()).hexdigest(),
+        log_sha256={},
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        started_utc=started.isoformat(timespec="seconds"),
+        seconds={"total": round(seconds, 3)},
+        impressions=found.impressions,
+        impressions_per_second=round(found.impressions / seconds, 1),
+        command=command,
+        complete=True,
+    )
+    return Validation(scenario.question, tuple(m.info for m in plan.metrics), found, manifest)
+
+
+def plan_of(loaded: LoadedScenario) -> Plan:
+    """What all replicates of a scenario share; the arm that is not the control is the treatment."""
+    scenario = loaded.scenario
+    builds = {arm.name: partial(build, arm.recommender, arm.config) for arm in scenario.arms}
+    policy = partial(build, scenario.logging_policy.recommender, scenario.logging_policy.config)
+    treatment = next((name for name in builds if name != scenario.control), scenario.control)
+    return Plan(scenario, loaded.path.parent, policy, builds[scenario.control], builds[treatment])
+
+
+def _batches(plan: Plan, replicates: int, jobs: int) -> Iterator[tuple[Replicate, ...]]:
+    """Batches as they are done."""
+    sizes = {start // BATCH: min(BATCH, replicates - start) for start in range(0, replicates, BATCH)}
+    if jobs <= 1 or len(sizes) == 1:
+        for batch, size in sizes.items():
+            yield run_batch(plan, batch, size)
+        return
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(min(jobs, len(sizes)), context, _adopt, (plan,))
+    try:
+        futures: list[Future[tuple[Replicate, ...]]] = [executor.submit(_run_here, *task) for task in sizes.items()]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise EngineError("a worker process died (out of memory?); try --jobs 1") from error
+    except BaseException:
+        # Workers that are busy would be waited for; their work is lost in any case.
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}
+"""What a worker process was given when it started."""
+
+
+def _adopt(plan: Plan) -> None:
+    keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    Thread(target=_follow_parent, daemon=True).start()
+    _worker["plan"] = plan
+
+
+def _follow_parent() -> None:
+    """End this worker when the command that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run_here(batch: int, size: int) -> tuple[Replicate, ...]:
+    return run_batch(_worker["plan"], batch, size)
