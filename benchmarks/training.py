@@ -12,7 +12,8 @@ in a process of its own, in turns: ours first in one round and last in the next.
 its time, the first epoch, set-up and the reading of data left out; the median over all epochs of all rounds. On a
 machine with other work the ratio of the processor times, printed beside that of the wall times, is the steadier one.
 
-What is not the same: RecTools draws the negatives anew for each position, the others share them over the batch; the
+What is not the same: RecTools draws the negatives anew for each position, RePlay shares them over the batch, we and the
+bare step over four windows (`negatives_shared_by`); the
 peers' blocks take the normalised query as the residual, ours the input; both peers train with Adam at a constant rate,
 we with AdamW at one that falls to a tenth; the peers go through Lightning's loop. The bare step
 (`peers/bare_sasrec.py`) is a plain forward, backward and update of our network and loss on one ready batch.

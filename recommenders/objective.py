@@ -196,10 +196,15 @@ class Objective:
         rows = rows.to(data.item.device)
         embedding, bias = network.embedding(), network.bias().squeeze(1)
         states = network.states(embedding, data.item[rows], data.combination[rows], data.length[rows])
-        batch = Batch(states.flatten(0, 1), embedding, bias, data.label[rows].flatten(), data.weight[rows].flatten())
-        positive = (batch.weight > 0).nonzero().squeeze(1)
-        negative = self.sampler(batch.label[positive])
-        return self.loss(batch, rows, positive, negative) / max(len(positive), 1)
+        size = self.config.negatives_shared_by or max(len(rows), 1)
+        total, n_positive = states.new_zeros(()), 0
+        for part, state in zip(torch.split(rows, size), torch.split(states, size), strict=True):
+            batch = Batch(state.flatten(0, 1), embedding, bias, data.label[part].flatten(), data.weight[part].flatten())
+            positive = (batch.weight > 0).nonzero().squeeze(1)
+            negative = self.sampler(batch.label[positive])
+            total = total + self.loss(batch, part, positive, negative)
+            n_positive += len(positive)
+        return total / max(n_positive, 1)
 
     def loss(self, batch: Batch, rows: Tensor, positive: Tensor, negative: Negatives) -> Tensor:
         """The summed loss of a batch's labels: a scalar."""

@@ -53,7 +53,10 @@ class SequenceConfig(Config):
     """What trains on the negative labels; all but the default are there to be compared with it."""
 
     negatives: Annotated[int, Field(ge=0)] = 128
-    """Negatives that a training step shares, at least 2; 0 for the full softmax over released items."""
+    """Negatives of each positive label, at least 2; 0 for the full softmax over released items."""
+    negatives_shared_by: Annotated[int, Field(ge=0)] = 0
+    """How many windows of a batch share one draw of negatives; 0: all of them, which is fastest. With fewer, a step
+    sees more of a large catalogue, and an epoch teaches more, for a little more time."""
     sampling: Sampling = "uniform"
     """How negatives are drawn: uniformly, by popularity in the log, or from the batch's own positive labels."""
     logq_correction: bool = False

@@ -6,7 +6,7 @@ checked, there are no weights of labels and no item that the log has not shown. 
 embeddings, blocks of normalisation, causal attention and a network of two layers, dropout on the input, the attention
 weights and both outputs, tied output with a bias. So is the loss, a softmax over the label and shared negatives. Each
 is in the fastest form that we know: dropout from whole random bytes, attention as two batched products, the gradient of
-the loss written out, torch's fused AdamW.
+the loss written out, torch's fused AdamW. Negatives are shared by as many windows as ours.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def bare_step(job: Job, log: Log) -> Callable[[], None]:
     row = torch.stack([part for part in full if len(part) == job.window + 1][: job.batch_size]).long()
     row = row.repeat(-(-job.batch_size // len(row)), 1)[: job.batch_size]
     item, label = row[:, :-1].flatten(), row[:, 1:].flatten()
-    negative = torch.randperm(log.n_items)[: job.negatives]
+    sharing = (job.shared_by or job.batch_size) * job.window
+    negatives = [torch.randperm(log.n_items)[: job.negatives] for _ in range(0, len(item), sharing)]
     shape = (job.batch_size, job.window, job.dim)
     hidden = torch.full((job.window, job.window), -torch.inf).triu(1)
     parameters: list[Tensor] = []
@@ -123,15 +124,15 @@ def bare_step(job: Job, log: Log) -> Callable[[], None]:
         x = drop(table.index_select(0, item).view(shape) + position)
         for apply in blocks:
             x = apply(x)
-        loss = SampledSoftmax.apply(  # type: ignore[no-untyped-call]
-            last(x).flatten(0, 1),
-            table.index_select(0, label),
-            table_bias.index_select(0, label),
-            table.index_select(0, negative),
-            table_bias.index_select(0, negative),
-        )
+        labelled = (last(x).flatten(0, 1), table.index_select(0, label), table_bias.index_select(0, label))
+        losses = [
+            SampledSoftmax.apply(  # type: ignore[no-untyped-call]
+                *part, table.index_select(0, negative), table_bias.index_select(0, negative)
+            )
+            for negative, *part in zip(negatives, *(torch.split(y, sharing) for y in labelled), strict=True)
+        ]
         optimiser.zero_grad()
-        loss.backward()
+        torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step

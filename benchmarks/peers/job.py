@@ -28,6 +28,7 @@ class Job:
         scores: where to write float32[n_users, n_items], the scores of all items after each user's history; None to
             measure the time only.
         dim, blocks, heads, window, dropout, negatives, batch_size, epochs, learning_rate: of the model and training.
+        shared_by: windows that share one draw of negatives, for sides that let it be chosen; 0 for the whole batch.
         seed: of all randomness.
         threads: for torch.
     """
@@ -43,6 +44,7 @@ class Job:
     window: int = 50
     dropout: float = 0.2
     negatives: int = 256
+    shared_by: int = 4
     batch_size: int = 128
     learning_rate: float = 0.001
 

@@ -28,6 +28,7 @@ def main() -> None:
         "window": job.window,
         "dropout": job.dropout,
         "negatives": job.negatives,
+        "negatives_shared_by": job.shared_by,
         "batch_size": job.batch_size,
         "epochs": job.epochs,
         "learning_rate": job.learning_rate,

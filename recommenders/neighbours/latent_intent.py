@@ -18,7 +18,7 @@ recommender and goes on meaning behaviour. Serving uses the prior's mean, so it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ LOG_VARIANCE_LIMIT = 5.0
 class LatentIntentConfig(SasRecConfig):
     """Settings of the model that infers an intent."""
 
+    negatives_shared_by: Literal[0] = 0
+    """All windows of a batch share one draw of negatives here."""
     intent_dim: Annotated[int, Field(ge=1, le=256)] = 8
     """Dimension of the intent."""
     horizon: Annotated[int, Field(ge=1)] = 5

@@ -12,7 +12,7 @@ where y is the next positive item and z are the scores that s gives. Only the po
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ class PnfRecConfig(SasRecConfig):
 
     dwell_input: bool = False
     like_input: bool = False
+    negatives_shared_by: Literal[0] = 0
+    """All windows of a batch share one draw of negatives here."""
     negative_weight: NegativeWeights = NegativeWeights(dislike=1.0, dismiss=1.0, skip=1.0)
     """Which kinds of feedback make the negative sequence, and how heavy their labels are in it; 0 leaves one out."""
     negative_sequence_weight: Annotated[float, Field(ge=0)] = 0.45

@@ -151,6 +151,29 @@ def test_no_negatives_asked_for_means_all_candidates() -> None:
         assert sorted(draw(torch.tensor([1, 2])).item.tolist()) == list(range(40))
 
 
+@pytest.mark.parametrize("kind", LOSSES)
+def test_how_many_windows_share_negatives_does_not_matter_where_all_items_are_negatives(kind: str) -> None:
+    rows = torch.arange(7)
+    whole = objective(negative_loss=kind)(rows).item()
+    for size in (1, 3, 7, 10):
+        assert objective(negative_loss=kind, negatives_shared_by=size)(rows).item() == pytest.approx(whole, rel=1e-12)
+
+
+def test_windows_share_as_many_draws_of_negatives_as_the_setting_says() -> None:
+    for size, draws in ((0, 1), (1, 7), (3, 3), (10, 1)):
+        o = objective(negatives=5, negatives_shared_by=size)
+        sampler, drawn = o.sampler, []
+
+        def recorded(positive: Tensor, sampler: Sampler = sampler, drawn: list[Any] = drawn) -> Any:
+            drawn.append(sampler(positive))
+            return drawn[-1]
+
+        o.sampler = recorded
+        o(torch.arange(7))
+        assert len(drawn) == draws
+        assert len({tuple(sorted(d.item.tolist())) for d in drawn}) == draws
+
+
 def test_the_mean_over_windows_weighs_batches_by_their_positive_labels() -> None:
     o = objective()
     with torch.no_grad():
