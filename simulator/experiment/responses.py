@@ -11,7 +11,7 @@ import numpy as np
 
 from recommenders.base import Bool, Feedback, Float64, Int32, ItemFeatures
 from simulator.engine.log import EventLog
-from simulator.experiment.counterfactual import Branch, Branches
+from simulator.experiment.branches import Branch, Branches
 from simulator.experiment.estimators import PerUser, compare
 from simulator.experiment.metrics import LogView, Metric, select_metrics
 from simulator.experiment.metrics.contract import measure

@@ -20,7 +20,8 @@ from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.ab_findings import ABFindings, find
 from simulator.experiment.abtest import rehearse
 from simulator.experiment.assignment import Assignment, assign
-from simulator.experiment.counterfactual import Branches, run_counterfactual
+from simulator.experiment.branches import Branches
+from simulator.experiment.counterfactual import run_counterfactual
 from simulator.experiment.design_words import describe_design
 from simulator.experiment.metrics import select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed

@@ -13,7 +13,8 @@ from recommenders.base import Feedback
 from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.snapshot import Snapshot, deploy, genesis
-from simulator.experiment.counterfactual import Branches, run_counterfactual, world_of_runs
+from simulator.experiment.branches import Branches
+from simulator.experiment.counterfactual import run_counterfactual, world_of_runs
 from simulator.experiment.exposure import items_alike
 from simulator.experiment.responses import NOT_DELIVERED, analyse_branches
 from simulator.experiment.triggers import find_moments
