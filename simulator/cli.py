@@ -59,11 +59,13 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from recommenders.storage import StorageError
     from simulator.engine.serving import EngineError
     from simulator.experiment.metrics import MetricError
+    from simulator.experiment.replay import ReplayError
     from simulator.report.serialize import ReportError
     from simulator.scenario.faults import ScenarioErrors
     from simulator.world.item_table import CatalogueError
 
     return (
+        ReplayError,
         ScenarioErrors, RecommenderError, EngineError, MetricError, ReportError, CatalogueError, LogError, StorageError,
     )  # fmt: skip
 

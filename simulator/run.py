@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -18,15 +18,18 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from threading import Thread
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 
 from recommenders.base import Recommender
 from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
+from simulator.commands.logs import SHIPPED_PREFIX, LogOptions, open_log
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash, write_log
 from simulator.engine.serving import EngineError
+from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
 from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm, run_mixed
 from simulator.progress import StudyProgress, throttled
@@ -138,6 +141,7 @@ def _run(
             scenario, loaded.path.parent, _builder(scenario.logging_policy), builds, partial(tell, "all arms"),
         )  # fmt: skip
         progress.finish("all arms")
+        study = replace(study, histories=_histories(loaded, study))
         write_log(part / "events" / "warm_up.parquet", "warm_up", study.start.log)
         seconds["warm-up"] = perf_counter() - clock
         outcomes: dict[str, ArmOutcome] = {}
@@ -190,6 +194,35 @@ def _logs(outcome: ArmOutcome) -> dict[str, EventLog]:
         further = list(b.others.items())[1:]
         logs |= {f"{outcome.name}.{label.replace(' + ', '_and_')}": branch.log for label, branch in further}
     return logs
+
+
+def _histories(loaded: LoadedScenario, study: Study) -> Histories | None:
+    """The histories that a counterfactual replays.
+
+    Raises:
+        LogError, ReplayError: the log cannot be used, or has too few users.
+    """
+    settings = loaded.scenario.counterfactual
+    if settings is None or settings.replay is None or settings.prefix != "replayed":
+        return None
+    replay = settings.replay
+    shipped = replay.log.startswith(SHIPPED_PREFIX)
+    log = open_log(
+        LogOptions(
+            replay.log if shipped else str(loaded.path.parent / replay.log), replay.format,
+            columns=_pairs(replay.columns), event=replay.event, event_map=_pairs(replay.map), every=replay.every,
+        )
+    )  # fmt: skip
+    names = study.world.catalogue.item_name or ()
+    histories = read_histories(log.interactions, log.item_ids, names, settings.k - 1)
+    if len(histories) < settings.runs:
+        got = f"{settings.runs}, expected at most {len(histories)}"
+        raise ReplayError(f"counterfactual.runs: got {got}, the users of {log.file} with items of the catalogue")
+    return histories
+
+
+def _pairs(names: Mapping[Any, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in names.items())
 
 
 def _builder(policy: Policy) -> Callable[[], Recommender]:

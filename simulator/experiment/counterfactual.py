@@ -21,6 +21,7 @@ from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.branches import Branch, Branches, Dose, focus_of, slates_after
 from simulator.experiment.doses import dose_responses
 from simulator.experiment.forking import Forked, later, only, stop_at
+from simulator.experiment.replay import Histories, replayed
 from simulator.experiment.triggers import find_moments, random_item_k
 from simulator.scenario.counterfactuals import Action, Counterfactual, actions_label
 from simulator.world.behaviour import UtilityBehaviour
@@ -45,6 +46,7 @@ def run_counterfactual(
     settings: Counterfactual,
     *,
     start: Snapshot,
+    histories: Histories | None = None,
     heartbeat: Heartbeat | None = None,
 ) -> Branches:
     """Simulate the prefix once and all branches from its end.
@@ -54,33 +56,47 @@ def run_counterfactual(
         service: the arm; it does not retrain here.
         model: the fitted model that serves throughout.
         settings: the protocol.
-        start: the world when the warm-up ends; a random prefix takes its tick only, at which the catalogue is.
+        start: the world when the warm-up ends; other prefixes than a lived one take its tick only, at which the
+            catalogue is.
+        histories: of a replayed prefix, at least one a run.
         heartbeat: told of progress.
 
     Raises:
         EngineError: the recommender broke its contract.
     """
     service = replace(service, platform=service.platform.model_copy(update={"retrain_every": None}))
-    protocol = _lived if settings.prefix == "lived" else _random
-    return protocol(world, service, model, settings, start, heartbeat)
+    if settings.prefix == "lived":
+        return _lived(world, service, model, settings, start, heartbeat)
+    return _random(world, service, model, settings, start.tick, histories, heartbeat)
 
 
 def _random(
-    world: World, service: Service, model: State, settings: Counterfactual, start: Snapshot, heartbeat: Heartbeat | None
+    world: World,
+    service: Service,
+    model: State,
+    settings: Counterfactual,
+    start_tick: int,
+    histories: Histories | None,
+    heartbeat: Heartbeat | None,
 ) -> Branches:
+    """Users who do random things from the beginning, or from the end of a history that they are given."""
     world = world_of_runs(world, settings.runs)
-    behaviour = RandomBehaviour(settings, start.tick)
-    beginning = replace(genesis(world, behaviour, service.build().traits.history_length), tick=start.tick)
+    behaviour = RandomBehaviour(settings, start_tick)
+    beginning = replace(genesis(world, behaviour, service.build().traits.history_length), tick=start_tick)
     beginning = deploy(beginning, model)
-    moments, until = random_item_k(settings.runs, settings.k), start.tick + settings.k * settings.request_every
+    past, k = EventLog.empty(), settings.k
+    if histories is not None:
+        beginning, past = replayed(beginning, histories.take(settings.runs), service.platform.ingestion_delay)
+        k = 1
+    moments, until = random_item_k(settings.runs, k), start_tick + k * settings.request_every
     if settings.trigger != "item_k":
-        until = start.tick + settings.trigger_within
+        until = start_tick + settings.trigger_within
         probe = simulate(world, behaviour, service, beginning, until, heartbeat=heartbeat)
         moments = find_moments(world, settings, EventLog.empty(), probe.log)
     fork = stop_at(world, behaviour, service, beginning, moments, until, heartbeat)
     going_on = only(fork.end, moments.step >= 0)
     measured = replace(service, platform=service.platform.model_copy(update={"slate_size": settings.slate_size}))
-    last = start.tick + settings.duration
+    last = start_tick + settings.duration
 
     def part(action: tuple[Action, ...]) -> Forked:
         forced = ForcedAction(behaviour, moments, action)
@@ -102,7 +118,8 @@ def _random(
         pair = (parted_base.end, parted[actions_label(settings.action)].end)
         doses = dose_responses(world, service, measured, behaviour, settings, pair, focus_item, last)
     others = {label: follow(each) for label, each in parted.items()}
-    return Branches(fork.log, run, tick, moments, focus_item, base, others, tuple(doses))
+    prefix = EventLog.concatenate([past, fork.log])
+    return Branches(prefix, run, tick, moments, focus_item, base, others, tuple(doses))
 
 
 def _lived(

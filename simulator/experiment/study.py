@@ -26,6 +26,7 @@ from simulator.experiment.design_words import describe_design
 from simulator.experiment.metrics import select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed
 from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
+from simulator.experiment.replay import Histories
 from simulator.experiment.responses import analyse_branches, future_effects
 from simulator.experiment.responsiveness import similarity
 from simulator.experiment.results import Results, TrajectoryPair
@@ -54,11 +55,13 @@ class Study:
         scenario: the settings.
         world: built from them.
         start: the world when the warm-up ends and the arms part.
+        histories: of a counterfactual that replays a log.
     """
 
     scenario: Scenario
     world: World
     start: Snapshot
+    histories: Histories | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
         by_item_k = settings.prefix == "random" and settings.trigger == "item_k"
         until = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
         branches = run_counterfactual(
-            world, service, model, settings, start=start,
+            world, service, model, settings, start=start, histories=study.histories,
             heartbeat=_heartbeat(watch, "counterfactual", start.tick, until, platform.slate_size),
         )  # fmt: skip
         seconds["counterfactual"] = perf_counter() - clock

@@ -25,9 +25,10 @@ def check_counterfactual(draft: Draft) -> None:
     _check_actions(draft)
     _check_doses(draft)
     _check_trigger(draft)
+    _check_replay(draft)
     if draft.get(*_PREFIX) == "lived":
         _check_runs(draft)
-    elif draft.get(*_PREFIX) == "random":
+    elif draft.get(*_PREFIX) in ("random", "replayed"):
         _check_follow(draft)
         _check_delivery(draft)
 
@@ -90,6 +91,24 @@ def _check_trigger(draft: Draft) -> None:
         draft.sources.report((_SECTION, "trigger_within"), format_duration(within), expected, also=also)
 
 
+def _check_replay(draft: Draft) -> None:
+    prefix, replay = draft.get(*_PREFIX), draft.get(_SECTION, "replay")
+    path: Path = (_SECTION, "replay")
+    if prefix == "replayed":
+        if replay is None:
+            draft.sources.report(_PREFIX, describe(prefix), "replay, with the log", also=(path,))
+        if draft.get("world", "catalogue", "table") is None:
+            expected = "world.catalogue.table, with the items of the log"
+            draft.sources.report(_PREFIX, describe(prefix), expected, also=(("world", "catalogue", "table"),))
+        trigger = draft.get(_SECTION, "trigger")
+        if isinstance(trigger, str) and trigger != "item_k":
+            draft.sources.report((_SECTION, "trigger"), describe(trigger), "item_k with a replayed prefix")
+        if draft.get(_SECTION, "k") == 1:
+            draft.sources.report((_SECTION, "k"), "1", "2 or more with a replayed prefix: k - 1 items are replayed")
+    elif isinstance(prefix, str) and isinstance(replay, dict):
+        draft.sources.report(path, f"a log with prefix: {prefix}", "prefix: replayed", also=(_PREFIX,))
+
+
 def _check_runs(draft: Draft) -> None:
     runs, users = draft.get(_SECTION, "runs"), draft.get("world", "population", "users")
     if isinstance(runs, int) and isinstance(users, int) and runs > users:
@@ -101,7 +120,9 @@ def _check_runs(draft: Draft) -> None:
 def _check_follow(draft: Draft) -> None:
     if _ticks(draft, "follow") is not None:
         path: Path = (_SECTION, "follow")
-        draft.sources.report(path, "a value with a random prefix", "prefix: lived, since random users do not live on")
+        draft.sources.report(
+            path, f"a value with prefix: {draft.get(*_PREFIX)}", "prefix: lived, since others do not live on"
+        )
 
 
 def _check_delivery(draft: Draft) -> None:

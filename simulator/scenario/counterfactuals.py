@@ -21,13 +21,33 @@ def actions_label(actions: tuple[Action, ...]) -> str:
     return " + ".join(actions)
 
 
+class ReplayedLog(Section):
+    """A log of real histories; what its columns mean is said as in `pushback backtest` (docs/backtest.md)."""
+
+    log: Annotated[str, Field(min_length=1)]
+    """CSV, CSV.gz or Parquet, relative to the scenario; or `shipped:NAME`."""
+    format: Literal["movielens", "kuairand"] | None = None
+    """A known layout."""
+    columns: dict[Literal["user", "item", "timestamp"], str] = {}  # noqa: RUF012 - pydantic copies it
+    """Names of the columns, where they are others than `user_id`, `item_id` and `timestamp`."""
+    event: str | None = None
+    """Column of events."""
+    map: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
+    """What each event is, such as `play: long_dwell`; `"*"` stands for all others."""
+    every: str | None = None
+    """What each row stands for, such as `long_dwell`, where no column says."""
+
+
 class Counterfactual(Section):
     """Paired trajectories that differ in one action (Wang et al. 2023, section 4)."""
 
     runs: Annotated[int, Field(ge=1, le=10_000_000)] = 2_000
     """Number of simulated users, each with one trajectory."""
-    prefix: Literal["random", "lived"] = "random"
-    """What leads up to item k: `random` behaviour, as in the paper, or the user model's life after the warm-up."""
+    prefix: Literal["random", "lived", "replayed"] = "random"
+    """What leads up to item k: `random` behaviour, as in the paper; the user model's life after the warm-up; or real
+    histories, `replayed` from a log of the items in `world.catalogue.table`."""
+    replay: ReplayedLog | None = None
+    """Replayed prefix: the log. Run i has the last k - 1 interactions of its i-th user; item k comes from the arm."""
     k: Annotated[int, Field(ge=1, le=10_000)] = 50
     """The item at which the branches part, counted over the items that a user consumes after the warm-up."""
     trigger: Literal["item_k", "averse_creator", "repeated_topic"] = "item_k"
@@ -74,7 +94,8 @@ class Counterfactual(Section):
         """Ticks from the end of the warm-up to the last request of any branch, at most."""
         if self.prefix == "lived":
             return self.trigger_within + (TICKS_PER_DAY if self.follow is None else self.follow)
-        item_k = self.k * self.request_every if self.trigger == "item_k" else self.trigger_within
+        items = 1 if self.prefix == "replayed" else self.k
+        item_k = items * self.request_every if self.trigger == "item_k" else self.trigger_within
         return item_k + (self.requests + max(self.doses, default=1) + 1) * self.request_every
 
 
@@ -85,6 +106,8 @@ def protocol_in_words(settings: Counterfactual) -> str:
     'each consume items at random up to item 50'
     """
     lived = settings.prefix == "lived"
+    if settings.prefix == "replayed":
+        return f"each have the last {settings.k - 1} interactions of a real user, and consume an item at random"
     text = f"each {'live on after the warm-up' if lived else 'consume items at random'} up to item {settings.k}"
     if settings.trigger == "averse_creator":
         text += ", and from there to the first item by a creator to whom they are averse"
