@@ -183,6 +183,44 @@ def sampled_softmax_loss(
     return loss
 
 
+def grouped_softmax_loss(
+    state: Tensor,
+    embedding: Tensor,
+    bias: Tensor,
+    label: Tensor,
+    negative: Tensor,
+    disliked: Tensor,
+    weight: Tensor,
+    log_q: Tensor | None = None,
+) -> Tensor:
+    """`sampled_softmax_loss` of several groups of rows, each with negatives of its own, in batched products.
+
+    Args:
+        state: float[g, n, d].
+        embedding: float[n_items, d].
+        bias: float[n_items].
+        label: int64[g, n].
+        negative: int64[g, m], all different within a group, at least 2.
+        disliked: bool[g, n].
+        weight: float[g, n]; 0 for a row without a label, which costs its time and adds nothing.
+        log_q: float[g, m] or None.
+
+    Returns:
+        float[g, n]. It can be differentiated once, in state, embedding and bias.
+
+    Raises:
+        ValueError: fewer than two negatives a group.
+
+    Source: ours.
+    """
+    if negative.shape[1] < 2:
+        raise ValueError(f"negative: got {negative.shape[1]} items a group, expected at least 2")
+    offset = bias.new_zeros(()) if log_q is None else -log_q.to(bias.dtype)
+    inputs = (state, embedding, bias, label, negative, disliked, weight, offset)
+    loss: Tensor = _GroupedSoftmax.apply(*inputs)  # type: ignore[no-untyped-call]
+    return loss
+
+
 def weight_for_share(share: float, n_positive: float, n_negative: float, n_negatives_sampled: int) -> float:
     """The not-to-recommend weight with which disliked labels have a chosen share of the gradient at the start.
 
@@ -266,3 +304,60 @@ class _SampledSoftmax(torch.autograd.Function):
         to_bias.index_add_(0, label, to_label.squeeze(1))
         to_bias.index_add_(0, negative, exponential.T @ to_others.squeeze(1))
         return to_state, to_embedding, to_bias, None, None, None, None, None
+
+
+class _GroupedSoftmax(torch.autograd.Function):
+    """`_SampledSoftmax` with a leading axis of groups."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        state: Tensor,
+        embedding: Tensor,
+        bias: Tensor,
+        label: Tensor,
+        negative: Tensor,
+        disliked: Tensor,
+        weight: Tensor,
+        offset: Tensor,
+    ) -> Tensor:
+        own = embedding.index_select(0, label.flatten()).view_as(state)  # [g, n, d]
+        others = embedding.index_select(0, negative.flatten()).view(*negative.shape, -1)  # [g, m, d]
+        logit = torch.baddbmm((bias[negative] + offset).unsqueeze(1), state, others.transpose(1, 2))  # [g, n, m]
+        group, row, column = _own_among(label, negative, len(embedding))
+        logit[group, row, column] = -math.inf
+        highest = logit.amax(2)
+        exponential = logit.sub_(highest.unsqueeze(2)).exp_()
+        total = exponential.sum(2)
+        margin = (state * own).sum(2).add_(bias[label]).sub_(highest).sub_(total.log())
+        sign = torch.where(disliked, 1.0, -1.0).to(state.dtype)
+        slope = weight * sign * torch.sigmoid(sign * margin)
+        ctx.save_for_backward(state, embedding, bias, label, negative, exponential, total, slope, own, others)
+        return -weight * functional.logsigmoid(-sign * margin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        state, embedding, bias, label, negative, exponential, total, slope, own, others = ctx.saved_tensors
+        to_label = (gradient * slope).unsqueeze(2)  # dL/dz_y: [g, n, 1]
+        to_others = -to_label / total.unsqueeze(2)  # times `exponential`: dL/dz_j
+        to_state = torch.bmm(exponential, others).mul_(to_others).addcmul_(to_label, own)
+        turned = exponential.transpose(1, 2)
+        to_embedding = torch.zeros_like(embedding)
+        to_embedding.index_add_(0, label.flatten(), (state * to_label).flatten(0, 1))
+        to_embedding.index_add_(0, negative.flatten(), torch.bmm(turned, state * to_others).flatten(0, 1))
+        to_bias = torch.zeros_like(bias)
+        to_bias.index_add_(0, label.flatten(), to_label.flatten())
+        to_bias.index_add_(0, negative.flatten(), torch.bmm(turned, to_others).flatten())
+        return to_state, to_embedding, to_bias, None, None, None, None, None
+
+
+def _own_among(label: Tensor, negative: Tensor, n_items: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Group, row and column of the labels that are among their group's negatives."""
+    n_groups, n_negatives = negative.shape
+    first = torch.arange(n_groups, device=label.device).unsqueeze(1) * n_items
+    column = torch.full((n_groups * n_items,), -1, device=label.device)
+    column[(negative + first).flatten()] = torch.arange(n_negatives, device=label.device).repeat(n_groups)
+    hit = column[label + first]
+    group, row = (hit >= 0).nonzero(as_tuple=True)
+    return group, row, hit[group, row]

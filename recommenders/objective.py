@@ -14,6 +14,7 @@ from recommenders.base import PADDING, Float32, Int64
 from recommenders.labels import label_weights, scaled_to_share
 from recommenders.losses import (
     cross_entropy,
+    grouped_softmax_loss,
     negative_label_weight,
     pairwise,
     raised_negative,
@@ -198,13 +199,43 @@ class Objective:
         states = network.states(embedding, data.item[rows], data.combination[rows], data.length[rows])
         size = self.config.negatives_shared_by or max(len(rows), 1)
         total, n_positive = states.new_zeros(()), 0
+        n_whole = len(rows) // size
+        if n_whole > 1 and self._batches_groups():
+            in_groups = rows[: n_whole * size]
+            weight = data.weight[in_groups].view(n_whole, -1)
+            total, n_positive = self._of_groups(states, embedding, bias, in_groups, weight), int((weight > 0).sum())
+            rows, states = rows[n_whole * size :], states[n_whole * size :]
         for part, state in zip(torch.split(rows, size), torch.split(states, size), strict=True):
+            if len(part) == 0:  # what a split of nothing gives
+                continue
             batch = Batch(state.flatten(0, 1), embedding, bias, data.label[part].flatten(), data.weight[part].flatten())
             positive = (batch.weight > 0).nonzero().squeeze(1)
             negative = self.sampler(batch.label[positive])
             total = total + self.loss(batch, part, positive, negative)
             n_positive += len(positive)
         return total / max(n_positive, 1)
+
+    def _batches_groups(self) -> bool:
+        """Whether groups that share negatives go through one product; a method with a loss of its own has its own."""
+        config = self.config
+        plain = config.negative_loss == "not_to_recommend" and config.sampling == "uniform" and config.negatives > 0
+        return plain and type(self) is Objective
+
+    def _of_groups(self, states: Tensor, embedding: Tensor, bias: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+        """The summed loss of windows in groups that share negatives; `weight` is float32[groups, positions]."""
+        groups = weight.shape[0]
+        drawn = [self.sampler(rows[:0]) for _ in range(groups)]
+        log_q = torch.stack([d.log_q for d in drawn]) if self.config.logq_correction else None
+        return grouped_softmax_loss(
+            states[: len(rows)].reshape(groups, -1, states.shape[2]),
+            embedding,
+            bias,
+            self.data.label[rows].view(groups, -1),
+            torch.stack([d.item for d in drawn]),
+            weight < 0,
+            weight.abs(),
+            log_q,
+        ).sum()
 
     def loss(self, batch: Batch, rows: Tensor, positive: Tensor, negative: Negatives) -> Tensor:
         """The summed loss of a batch's labels: a scalar."""

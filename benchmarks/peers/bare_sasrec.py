@@ -25,22 +25,25 @@ STEPS = 16
 
 
 class SampledSoftmax(torch.autograd.Function):
-    """Mean of -log softmax at the label, over the label and shared negatives; the gradient is made on the way."""
+    """Mean of -log softmax at the label, over the label and its group's negatives; the gradient is made on the way.
+
+    Takes states [g, n, d], the labels' vectors and biases [g, n, d] and [g, n], the negatives' [g, m, d] and [g, m].
+    """
 
     @staticmethod
     def forward(
         ctx: Any, state: Tensor, label_vector: Tensor, label_bias: Tensor, vector: Tensor, bias: Tensor
     ) -> Tensor:
-        negative = torch.addmm(bias, state, vector.T)
+        negative = torch.baddbmm(bias.unsqueeze(1), state, vector.transpose(1, 2))
         positive = torch.linalg.vecdot(state, label_vector) + label_bias
-        highest = negative.amax(1)
-        share = negative.softmax(1)
-        margin = highest - share.amax(1).log() - positive
-        wrong = margin.sigmoid() / len(state)
-        share.mul_(wrong.unsqueeze(1))
-        to_state = torch.mm(share, vector).addcmul_(label_vector, wrong.unsqueeze(1), value=-1)
-        to_label = state * -wrong.unsqueeze(1)
-        ctx.save_for_backward(to_state, to_label, -wrong, torch.mm(share.T, state), share.sum(0))
+        highest = negative.amax(2)
+        share = negative.softmax(2)
+        margin = highest - share.amax(2).log() - positive
+        wrong = margin.sigmoid() / margin.numel()
+        share.mul_(wrong.unsqueeze(2))
+        to_state = torch.bmm(share, vector).addcmul_(label_vector, wrong.unsqueeze(2), value=-1)
+        to_label = state * -wrong.unsqueeze(2)
+        ctx.save_for_backward(to_state, to_label, -wrong, torch.bmm(share.transpose(1, 2), state), share.sum(1))
         return functional.softplus(margin).mean()
 
     @staticmethod
@@ -74,8 +77,9 @@ def bare_step(job: Job, log: Log) -> Callable[[], None]:
     row = torch.stack([part for part in full if len(part) == job.window + 1][: job.batch_size]).long()
     row = row.repeat(-(-job.batch_size // len(row)), 1)[: job.batch_size]
     item, label = row[:, :-1].flatten(), row[:, 1:].flatten()
-    sharing = (job.shared_by or job.batch_size) * job.window
-    negatives = [torch.randperm(log.n_items)[: job.negatives] for _ in range(0, len(item), sharing)]
+    groups = job.batch_size // (job.shared_by or job.batch_size)
+    negative = torch.stack([torch.randperm(log.n_items)[: job.negatives] for _ in range(groups)])
+    grouped = (groups, -1, job.dim)
     shape = (job.batch_size, job.window, job.dim)
     hidden = torch.full((job.window, job.window), -torch.inf).triu(1)
     parameters: list[Tensor] = []
@@ -124,15 +128,15 @@ def bare_step(job: Job, log: Log) -> Callable[[], None]:
         x = drop(table.index_select(0, item).view(shape) + position)
         for apply in blocks:
             x = apply(x)
-        labelled = (last(x).flatten(0, 1), table.index_select(0, label), table_bias.index_select(0, label))
-        losses = [
-            SampledSoftmax.apply(  # type: ignore[no-untyped-call]
-                *part, table.index_select(0, negative), table_bias.index_select(0, negative)
-            )
-            for negative, *part in zip(negatives, *(torch.split(y, sharing) for y in labelled), strict=True)
-        ]
+        loss = SampledSoftmax.apply(  # type: ignore[no-untyped-call]
+            last(x).view(grouped),
+            table.index_select(0, label).view(grouped),
+            table_bias.index_select(0, label).view(groups, -1),
+            table.index_select(0, negative.flatten()).view(grouped),
+            table_bias.index_select(0, negative.flatten()).view(groups, -1),
+        )
         optimiser.zero_grad()
-        torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
 
     return step

@@ -15,6 +15,7 @@ from torch import Tensor
 from docs.plot_losses import FOLDER, charts
 from recommenders.losses import (
     cross_entropy,
+    grouped_softmax_loss,
     negative_label_weight,
     not_to_recommend,
     pairwise,
@@ -460,3 +461,43 @@ def test_the_kernel_takes_about_half_the_time_of_the_composed_losses(threads: in
     slow, fast = (median(measured) for measured in seconds.values())
     print(f"{threads} threads: composed {1e3 * slow:.1f} ms, kernel {1e3 * fast:.1f} ms, ratio {fast / slow:.2f}")
     assert fast < 0.7 * slow
+
+
+@given(seed=st.integers(0, 2**32), n_groups=st.integers(1, 4), n_rows=st.integers(1, 6), corrected=st.booleans())
+def test_groups_of_rows_equal_the_loss_of_each_group(seed: int, n_groups: int, n_rows: int, corrected: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator, dtype=torch.float64)
+
+    state, embedding, bias = normal(n_groups, n_rows, 3), normal(9, 3), normal(9)
+    # Few items, so that labels are often among their group's negatives.
+    label = torch.randint(9, (n_groups, n_rows), generator=generator)
+    negative = torch.stack([torch.randperm(9, generator=generator)[:4] for _ in range(n_groups)])
+    disliked = torch.rand((n_groups, n_rows), generator=generator) < 0.4
+    weight = normal(n_groups, n_rows).abs()
+    weight[torch.rand((n_groups, n_rows), generator=generator) < 0.2] = 0
+    log_q = normal(n_groups, 4) if corrected else None
+    inputs = [x.requires_grad_() for x in (state, embedding, bias)]
+    together = grouped_softmax_loss(*inputs, label, negative, disliked, weight, log_q)
+    apart = torch.stack(
+        [
+            sampled_softmax_loss(
+                state[g], embedding, bias, label[g], negative[g], disliked[g], weight[g],
+                None if log_q is None else log_q[g],
+            )
+            for g in range(n_groups)
+        ]
+    )  # fmt: skip
+    torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-12)
+    direction = normal(n_groups, n_rows)
+    for a, b in zip(*(torch.autograd.grad((x * direction).sum(), inputs) for x in (together, apart)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_a_group_needs_two_negatives() -> None:
+    one = torch.zeros((1, 1))
+    with pytest.raises(ValueError, match="negative: got 1 items a group, expected at least 2"):
+        grouped_softmax_loss(
+            one.unsqueeze(2), torch.zeros((3, 1)), torch.zeros(3), one.long(), one.long(), one > 0, one, None
+        )

@@ -159,6 +159,34 @@ def test_how_many_windows_share_negatives_does_not_matter_where_all_items_are_ne
         assert objective(negative_loss=kind, negatives_shared_by=size)(rows).item() == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.parametrize("logq", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_groups_in_one_product_equal_groups_one_by_one(size: int, logq: bool) -> None:
+    settings = {"negatives": 5, "negatives_shared_by": size, "logq_correction": logq}
+    batched, one_by_one = objective(**settings), objective(**settings)
+    assert batched._batches_groups()
+    one_by_one._batches_groups = lambda: False
+    rows = torch.arange(8)
+    losses = [o(rows) for o in (batched, one_by_one)]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-12)
+    gradients = [
+        torch.autograd.grad(loss, list(o.network.parameters()), materialize_grads=True)
+        for loss, o in zip(losses, (batched, one_by_one), strict=True)
+    ]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_method_with_a_loss_of_its_own_is_not_batched() -> None:
+    class Own(Objective):
+        pass
+
+    o = objective(negatives=5, negatives_shared_by=2)
+    own = Own(o.network, o.config, o.data, seeded(3))
+    assert not own._batches_groups()
+    assert own(torch.arange(6)).item() == pytest.approx(o(torch.arange(6)).item(), rel=1e-12)
+
+
 def test_windows_share_as_many_draws_of_negatives_as_the_setting_says() -> None:
     for size, draws in ((0, 1), (1, 7), (3, 3), (10, 1)):
         o = objective(negatives=5, negatives_shared_by=size)
