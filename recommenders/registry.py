@@ -160,9 +160,14 @@ def _load(entry: Entry) -> type[Any]:
 
 
 def _installed() -> dict[str, metadata.EntryPoint]:
-    """Entry points of other packages by name, in order of name; a built-in name cannot be taken over."""
+    """Entry points of other packages by name, in order of name, the first by value of those that share one; a built-in
+    name cannot be taken over."""
     points = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value))
-    return {point.name: point for point in reversed(points) if point.name not in BUILT_IN}
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in points:
+        if point.name not in BUILT_IN:
+            found.setdefault(point.name, point)
+    return found
 
 
 def _described(point: metadata.EntryPoint) -> Entry:

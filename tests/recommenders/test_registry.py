@@ -76,6 +76,11 @@ def test_every_built_in_name_builds_with_its_defaults(name: str) -> None:
     assert registry.config_class(name)() == recommender.config  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("installed")
+def test_installed_recommenders_are_listed_after_ours_in_order_of_name() -> None:
+    assert [entry.name for entry in registry.describe_all()] == [*registry.BUILT_IN, "broken", "plain"]
+
+
 def test_settings_reach_the_recommender() -> None:
     built = registry.build("popularity", {"temperature": 0.5})
     assert isinstance(built, Popularity)
