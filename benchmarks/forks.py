@@ -1,7 +1,7 @@
 """What branches cost: K branches of one prefix against one prefix plus K suffixes, and the fork of 2,000 users itself.
 
     python benchmarks/forks.py
-    python benchmarks/forks.py --runs 500 --branches 1 4 --json
+    python benchmarks/forks.py --runs 500 --branches 2 4 --json
 
 The protocol is the counterfactual of a scenario (k = 50, then one measured slate); prefix and suffix are measured in
 the same process, as the same protocol without branches, and as what two more branches add where there is no prefix. A

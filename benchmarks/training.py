@@ -13,10 +13,10 @@ its time, the first epoch, set-up and the reading of data left out; the median o
 machine with other work the ratio of the processor times, printed beside that of the wall times, is the steadier one.
 
 What is not the same: RecTools draws the negatives anew for each position, RePlay shares them over the batch, we and the
-bare step over four windows (`negatives_shared_by`); the
-peers' blocks take the normalised query as the residual, ours the input; both peers train with Adam at a constant rate,
-we with AdamW at one that falls to a tenth; the peers go through Lightning's loop. The bare step
-(`peers/bare_sasrec.py`) is a plain forward, backward and update of our network and loss on one ready batch.
+bare step over four windows (`--shared-by`); the peers' blocks take the normalised query as the residual, ours the
+input; both peers train with Adam at a constant rate, we with AdamW at one that falls to a tenth; the peers go through
+Lightning's loop. The bare step (`peers/bare_sasrec.py`) is a plain forward, backward and update of our network and loss
+on one ready batch.
 
 Quality: leave-last-out, all items ranked but those of the user's history, one evaluator for all sides.
 """
@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         for name, log in logs.items():
-            job = Job(str(work / "log.npz"), None, args.epochs, seed=1, threads=args.threads)
+            job = Job(str(work / "log.npz"), None, args.epochs, seed=1, threads=args.threads, shared_by=args.shared_by)
             log.save(Path(job.log))
             rates = measure(job, sides, args.rounds, work)
             print(f"\n{name}: {log.n_users:,} users, {log.n_items:,} items, {len(log.user):,} interactions")
@@ -95,6 +95,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of the speed, the sides taking turns (default 3)")
     parser.add_argument("--epochs", type=at_least_two, default=3, help="of a round; the first is not timed (default 3)")
     parser.add_argument("--threads", type=int, default=1, help="of every side (default 1)")
+    parser.add_argument(
+        "--shared-by", type=int, default=4, choices=(0, 1, 2, 4, 8, 16, 32, 64), metavar="N",
+        help="windows of our batches that share a draw of negatives; 0 for all 128 (default 4)",
+    )  # fmt: skip
     parser.add_argument("--quality", action="store_true", help="HR@10 and NDCG@10 on MovieLens, too")
     parser.add_argument("--quality-epochs", type=at_least_two, default=40, help="of every side (default 40)")
     parser.add_argument("--learning-rate", type=float, default=0.003, help="of every side's quality (default 0.003)")

@@ -62,10 +62,12 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from simulator.experiment.replay import ReplayError
     from simulator.report.serialize import ReportError
     from simulator.scenario.faults import ScenarioErrors
+    from simulator.workers import WorkerDiedError
     from simulator.world.item_table import CatalogueError
 
     return (
         ReplayError,
+        WorkerDiedError,
         ScenarioErrors, RecommenderError, EngineError, MetricError, ReportError, CatalogueError, LogError, StorageError,
     )  # fmt: skip
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import platform
-import signal
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +24,6 @@ from simulator.allocator import keep_freed_memory
 from simulator.commands.logs import SHIPPED_PREFIX, LogOptions, open_log
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash, write_log
-from simulator.engine.serving import EngineError
 from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
 from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm, run_mixed
@@ -37,6 +32,7 @@ from simulator.report import answer_sentence, manifest_to_json, results_to_json,
 from simulator.scenario.ab_tests import PairedABTest
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
 from simulator.scenario.schema import Policy
+from simulator.workers import SPAWN, done_by_workers
 
 _PACKAGES = ("pushback", "numpy", "scipy", "torch", "simpy", "pydantic", "pyarrow")
 _SIMULATING = ("warm-up", "A/B test", "counterfactual")
@@ -237,24 +233,13 @@ def _outcomes(study: Study, jobs: int, tell: _Tell) -> Iterator[ArmOutcome]:
         for arm in arms:
             yield run_arm(study, arm.name, _builder(arm), partial(tell, arm.name))
         return
-    context = multiprocessing.get_context("spawn")
-    messages: Queue[tuple[str, str, float, float, int] | None] = context.Queue()
+    messages: Queue[tuple[str, str, float, float, int] | None] = SPAWN.Queue()
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
-    executor = ProcessPoolExecutor(min(jobs, len(arms)), context, _adopt, (study, messages))
+    names = [(arm.name,) for arm in arms]
     try:
-        futures: list[Future[ArmOutcome]] = [executor.submit(_run_here, arm.name) for arm in arms]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise EngineError("a worker process died (out of memory?); try --jobs 1") from error
-    except BaseException:
-        # Workers that are busy would be waited for; their work is lost in any case.
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
+        yield from done_by_workers(min(jobs, len(arms)), names, _run_here, _adopt, (study, messages))
     finally:
-        executor.shutdown(cancel_futures=True)
         messages.put(None)
         listener.join(_LISTENER_SECONDS)
 
@@ -271,18 +256,7 @@ _worker: dict[str, object] = {}
 
 
 def _adopt(study: Study, messages: Queue[tuple[str, str, float, float, int] | None]) -> None:
-    keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    Thread(target=_follow_parent, daemon=True).start()
     _worker["study"], _worker["messages"] = study, messages
-
-
-def _follow_parent() -> None:
-    """End this worker when the run that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run_here(name: str) -> ArmOutcome:

@@ -28,6 +28,7 @@ LAYER = {
     "report": 4,
     "progress": 4,
     "run": 5,
+    "workers": 5,
     "commands": 5,
     "cli": 6,
 }

@@ -44,7 +44,7 @@ class Job:
     window: int = 50
     dropout: float = 0.2
     negatives: int = 256
-    shared_by: int = 4
+    shared_by: int = 0
     batch_size: int = 128
     learning_rate: float = 0.001
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +30,7 @@ from simulator.allocator import keep_freed_memory
 from simulator.progress import StudyProgress, throttled
 from simulator.report.formatting import wall
 from simulator.report.terminal import show
+from simulator.workers import done_by_workers
 
 NEGATIVE: Mapping[str, Feedback] = {
     str(kind.name).lower(): kind for kind in (Feedback.DISLIKE, Feedback.DISMISS, Feedback.SKIP)
@@ -219,21 +214,7 @@ def _fits(
         for spec, seed in tasks:
             yield (spec, seed), _fit(split, settings, spec, seed, partial(_say, tell, f"{spec.name} {seed}"))
         return
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(min(jobs, len(tasks)), context, _adopt, (split, settings))
-    try:
-        futures = {executor.submit(_fit_here, spec, seed): (spec, seed) for spec, seed in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise RecommenderError("a worker process died (out of memory?); try --jobs 1") from error
-    except BaseException:
-        # Workers that are busy would be waited for; their work is lost in any case.
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
+    yield from done_by_workers(min(jobs, len(tasks)), tasks, _fit_here, _adopt, (split, settings))
 
 
 def _say(tell: Any, who: str, stage: str, done: int, total: int) -> None:
@@ -254,19 +235,8 @@ _worker: dict[str, Any] = {}
 
 
 def _adopt(split: Split, settings: Settings) -> None:
-    keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    Thread(target=_follow_parent, daemon=True).start()
     _worker["split"], _worker["settings"] = split, settings
 
 
-def _follow_parent() -> None:
-    """End this worker when the command that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _fit_here(spec: ModelSpec, seed: int) -> Fit:
-    return _fit(_worker["split"], _worker["settings"], spec, seed)
+def _fit_here(spec: ModelSpec, seed: int) -> tuple[_Task, Fit]:
+    return (spec, seed), _fit(_worker["split"], _worker["settings"], spec, seed)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import platform
-import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +19,6 @@ from rich.console import Console
 from recommenders.registry import build
 from recommenders.storage import unwritable
 from simulator.allocator import keep_freed_memory
-from simulator.engine.serving import EngineError
 from simulator.experiment.calibration import Calibration, calibrate
 from simulator.experiment.metrics import MetricInfo
 from simulator.experiment.replicate_worlds import BATCH, Plan, check_plan
@@ -34,6 +28,7 @@ from simulator.progress import StudyProgress
 from simulator.report.formatting import wall
 from simulator.report.terminal import show
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
+from simulator.workers import done_by_workers
 
 _PACKAGES = ("pushback", "numpy", "scipy", "simpy", "pydantic")
 _LINES = 10
@@ -146,21 +141,7 @@ def _batches(plan: Plan, replicates: int, jobs: int) -> Iterator[tuple[Replicate
         for batch, size in sizes.items():
             yield run_batch(plan, batch, size)
         return
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(min(jobs, len(sizes)), context, _adopt, (plan,))
-    try:
-        futures: list[Future[tuple[Replicate, ...]]] = [executor.submit(_run_here, *task) for task in sizes.items()]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise EngineError("a worker process died (out of memory?); try --jobs 1") from error
-    except BaseException:
-        # Workers that are busy would be waited for; their work is lost in any case.
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
+    yield from done_by_workers(min(jobs, len(sizes)), sizes.items(), _run_here, _adopt, (plan,))
 
 
 _worker: dict[str, Any] = {}
@@ -168,18 +149,7 @@ _worker: dict[str, Any] = {}
 
 
 def _adopt(plan: Plan) -> None:
-    keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    Thread(target=_follow_parent, daemon=True).start()
     _worker["plan"] = plan
-
-
-def _follow_parent() -> None:
-    """End this worker when the command that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run_here(batch: int, size: int) -> tuple[Replicate, ...]:

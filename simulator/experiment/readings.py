@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recommenders.base import Bool
+from recommenders.base import Bool, Int32
 from simulator.engine.log import EventLog
 from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare, compare_independent
 from simulator.experiment.metrics import LogView, Metric, WorldMetric
@@ -202,7 +202,7 @@ class BlockReadings:
         return compare(treatment, control, confidence)
 
 
-def rows_of(per_user: PerUser, rows: Rows | Bool) -> PerUser:
+def rows_of(per_user: PerUser, rows: Rows | Int32 | Bool | slice) -> PerUser:
     """The parts of some of the units."""
     return PerUser(per_user.numerator[rows], per_user.denominator[rows], per_user.empty_note)
 

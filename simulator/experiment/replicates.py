@@ -170,16 +170,12 @@ class Measured:
         note = self.before.empty_note
         return Measured(
             self.metric,
-            {world: _cut(parts, users) for world, parts in self.worlds.items()},
-            _cut(self.before, users),
-            {world: [_cut(look, users) for look in looks] for world, looks in self.looks.items()},
+            {world: rows_of(parts, users) for world, parts in self.worlds.items()},
+            rows_of(self.before, users),
+            {world: [rows_of(look, users) for look in looks] for world, looks in self.looks.items()},
             (),
             {world: PerUser(sums[at, 0], sums[at, 1], note) for world, at in ((AGAIN, again), (CONTROL, ~again))},
         )
-
-
-def _cut(parts: PerUser, users: slice) -> PerUser:
-    return PerUser(parts.numerator[users], parts.denominator[users], parts.empty_note)
 
 
 def _measure(metric: Metric, views: Mapping[str, LogView], before: LogView, periods: Sequence[LogView]) -> Measured:

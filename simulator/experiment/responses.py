@@ -9,13 +9,14 @@ from math import isfinite, nan
 
 import numpy as np
 
-from recommenders.base import Bool, Feedback, Float64, Int32, ItemFeatures
+from recommenders.base import Bool, Feedback, ItemFeatures
 from simulator.engine.log import EventLog
 from simulator.experiment.branches import Branch, Branches
-from simulator.experiment.estimators import PerUser, compare
+from simulator.experiment.estimators import compare
 from simulator.experiment.metrics import LogView, Metric, select_metrics
 from simulator.experiment.metrics.contract import measure
 from simulator.experiment.multiplicity import bonferroni_confidence
+from simulator.experiment.readings import rows_of
 from simulator.experiment.responsiveness import (
     PAPER_KINDS,
     SELECTIVITY_KINDS,
@@ -199,12 +200,7 @@ def future_effects(
         other = view(branch)
         for metric in select_metrics(metric_names):
             if isinstance(metric, Metric):
-                treated, control = (_of_runs(measure(metric, v), branches.run) for v in (other, base))
+                treated, control = (rows_of(measure(metric, v), branches.run) for v in (other, base))
                 effect = compare(treated, control, confidence)
                 found.append(FutureEffect(arm, label, metric.info.name, effect.difference, effect.lift))
     return tuple(found)
-
-
-def _of_runs(parts: PerUser, run: Int32) -> PerUser:
-    numerator: Float64 = parts.numerator[run]
-    return PerUser(numerator, parts.denominator[run], parts.empty_note)

@@ -141,27 +141,6 @@ def _mean(value: Bool | Float64) -> Float64:
     return np.asarray(value.mean(axis=1), np.float64)
 
 
-def responsiveness(
-    arm: str, base_slates: Int32, action_slates: Int32, focus_item: Int32, items: ItemFeatures, *, confidence: float
-) -> tuple[Responsiveness, ...]:
-    """One arm's response, by topic and by creator.
-
-    Args:
-        arm: its name.
-        base_slates, action_slates: int32[n, k], the slate after item k in each branch; row i is the same run in both.
-        focus_item: int32[n], item k of each run.
-        items: of the catalogue.
-        confidence: level of all intervals, in (0, 1).
-
-    Returns:
-        The responses for `topic` and `creator`, in this order; exactly 0 where the slates are the same.
-    """
-    unknown = np.zeros((len(focus_item), items.n_topics), np.bool_)
-    runs = Runs(focus_item, unknown, items, np.empty((items.n_items, 0), np.float32))
-    topic, creator = (respond(arm, kind, base_slates, action_slates, runs, confidence) for kind in PAPER_KINDS)
-    return topic, creator
-
-
 def respond(arm: str, kind: str, base_item: Int32, action_item: Int32, runs: Runs, confidence: float) -> Responsiveness:
     """The levels of both branches and R, by one kind of similarity.
 

@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recommenders.base import Int32
-from simulator.experiment.responsiveness import responsiveness, similarity
+from simulator.experiment.responsiveness import PAPER_KINDS, Runs, respond, similarity
 from tests.simulator.experiment.strategies import N_ITEMS, items
 
 ITEMS = items()
+
+
+def runs_of(focus_item: Int32) -> Runs:
+    likes_nothing = np.zeros((len(focus_item), ITEMS.n_topics), np.bool_)
+    return Runs(focus_item, likes_nothing, ITEMS, np.empty((N_ITEMS, 0), np.float32))
 
 
 @st.composite
@@ -40,7 +45,8 @@ def test_similarity_counts_members(drawn: tuple[Int32, Int32]) -> None:
 @settings(deadline=None, max_examples=50)
 def test_equal_branches_respond_by_exactly_zero_or_not_at_all(drawn: tuple[Int32, Int32]) -> None:
     slate_item, focus_item = drawn
-    for found in responsiveness("arm", slate_item, slate_item.copy(), focus_item, ITEMS, confidence=0.95):
+    for kind in PAPER_KINDS:
+        found = respond("arm", kind, slate_item, slate_item.copy(), runs_of(focus_item), 0.95)
         if found.response.note:
             assert len(focus_item) < 2 or found.base.value == 0
         else:
@@ -51,7 +57,8 @@ def test_responsiveness_by_hand() -> None:
     # Creators are item mod 3, topics item // 3 mod 2; both runs part at item 0 (creator 0, topic 0).
     base = np.array([[0, 3, 1, 5], [6, 1, 2, 5]], np.int32)
     action = np.array([[3, 1, 2, 5], [4, 1, 2, 5]], np.int32)
-    topic, creator = responsiveness("arm", base, action, np.array([0, 0], np.int32), ITEMS, confidence=0.95)
+    runs = runs_of(np.array([0, 0], np.int32))
+    topic, creator = (respond("arm", kind, base, action, runs, 0.95) for kind in PAPER_KINDS)
     assert (topic.similarity, creator.similarity) == ("topic", "creator")
     assert creator.base.value == pytest.approx((2 / 4 + 1 / 4) / 2)
     assert creator.action.value == pytest.approx((1 / 4 + 0) / 2)

@@ -1,0 +1,73 @@
+"""Worker processes that do tasks side by side, and end with the command that started them, however it goes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
+from typing import Any, TypeVar
+
+from simulator.allocator import keep_freed_memory
+
+Result = TypeVar("Result")
+SPAWN = multiprocessing.get_context("spawn")
+"""How workers start: from scratch, as a fork of a process with threads may hang."""
+
+
+class WorkerDiedError(Exception):
+    """A worker is gone, and its task with it; the message says what to try."""
+
+
+def done_by_workers(
+    n_workers: int,
+    tasks: Iterable[tuple[Any, ...]],
+    work: Callable[..., Result],
+    adopt: Callable[..., None],
+    given: tuple[Any, ...],
+) -> Iterator[Result]:
+    """Results of tasks as they are done, in any order.
+
+    Args:
+        n_workers: processes.
+        tasks: arguments of `work`, one tuple a task.
+        work: does a task in a worker; a function of a module, as `adopt`.
+        adopt: called once in each worker before its first task.
+        given: arguments of `adopt`: what all tasks share.
+
+    Raises:
+        WorkerDiedError: a worker died.
+        Exception: whatever a task raised; the workers are then stopped.
+    """
+    executor = ProcessPoolExecutor(n_workers, SPAWN, _start, (adopt, given))
+    try:
+        futures: list[Future[Result]] = [executor.submit(work, *task) for task in tasks]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise WorkerDiedError("a worker process died (out of memory?); try --jobs 1") from error
+    except BaseException:
+        # Workers that are busy would be waited for; their work is lost in any case.
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _start(adopt: Callable[..., None], given: tuple[Any, ...]) -> None:
+    keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    Thread(target=_follow_parent, daemon=True).start()
+    adopt(*given)
+
+
+def _follow_parent() -> None:
+    """End this worker when the command that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
