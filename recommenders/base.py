@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import IntFlag
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -180,8 +180,25 @@ class RequestDraws(Protocol):
 
 
 @dataclass(frozen=True)
+class DislikeResponse:
+    """What a recommender declares of its answer to a dislike; the conformance kit measures whether it is so.
+
+    Attributes:
+        scope: what is shown less of after a dislike: the item's creator, or its topic.
+        delay_interactions: how many interactions after the dislike the response may take to arrive; 0: it is there at
+            the next request.
+        course: `lasts`, the response holds as long as the dislike is in the declared history; `fades`, it weakens as
+            the dislike grows old.
+    """
+
+    scope: Literal["creator", "topic"] = "creator"
+    delay_interactions: int = 0
+    course: Literal["lasts", "fades"] = "lasts"
+
+
+@dataclass(frozen=True)
 class Traits:
-    """What the engine must know of a recommender, declared before it is fitted.
+    """What the engine must know of a recommender, and what it declares of itself, before it is fitted.
 
     Attributes:
         history_length: how many past interactions it reads; 0 for none.
@@ -190,12 +207,17 @@ class Traits:
         needs_utility: reads the latent utilities. Only oracles may, and their name says so.
         warm_start: `fit` goes on from the state before it. The engine then loads the newest model's state into the
             fresh instance that it retrains; without it, a refit starts from scratch.
+        nested: a shorter slate is the beginning of a longer one.
+        dislike_response: how it answers a dislike; None where it promises nothing, but it may never answer one with
+            more of the same.
     """
 
     history_length: int = 0
     batch_size: int | None = None
     needs_utility: bool = False
     warm_start: bool = False
+    nested: bool = False
+    dislike_response: DislikeResponse | None = None
 
 
 Progress = Callable[[int, int], None]

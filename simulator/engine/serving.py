@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from recommenders.base import Float64, Int32, Recommender, Requests, Slates, Traits
+from recommenders.base import Float64, Int32, Recommender, RecommenderError, Requests, Slates
+from recommenders.contract import check_slates, check_traits, in_declared_batches
 from simulator.draws import Draws, Purpose
 
 
@@ -29,6 +31,14 @@ def blaming(arm: str, stage: str) -> Iterator[None]:
         raise EngineError(f"arm {arm}: {stage} failed: {type(error).__name__}: {error}") from error
 
 
+@contextmanager
+def _naming(arm: str) -> Iterator[None]:
+    try:
+        yield
+    except RecommenderError as error:
+        raise EngineError(f"arm {arm}: {error}") from error
+
+
 def build_recommender(arm: str, build: Callable[[], Recommender]) -> Recommender:
     """An unfitted recommender whose traits make sense.
 
@@ -38,12 +48,8 @@ def build_recommender(arm: str, build: Callable[[], Recommender]) -> Recommender
     with blaming(arm, "building the recommender"):
         recommender = build()
         traits = recommender.traits
-    if not isinstance(traits, Traits):
-        raise EngineError(f"arm {arm}: traits: got {type(traits).__name__}, expected Traits")
-    if traits.history_length < 0:
-        raise EngineError(f"arm {arm}: traits.history_length: got {traits.history_length}, expected 0 or more")
-    if traits.batch_size is not None and traits.batch_size < 1:
-        raise EngineError(f"arm {arm}: traits.batch_size: got {traits.batch_size}, expected None or 1 or more")
+    with _naming(arm):
+        check_traits(traits)
     return recommender
 
 
@@ -83,82 +89,14 @@ def serve(arm: str, recommender: Recommender, requests: Requests, k: int, draws:
     Raises:
         EngineError: the recommender failed, or a slate breaks a rule.
     """
-    size = recommender.traits.batch_size
-    if size is None:
-        return _ask(arm, recommender, requests, k, draws)
-    parts = []
-    for start in range(0, len(requests), size):
-        rows = np.arange(start, start + size)
-        n_real = min(size, len(requests) - start)
-        # A short batch repeats its first row: float32 products differ between batch sizes, so the size never changes.
-        rows[n_real:] = start
-        slates = _ask(arm, recommender, requests.take(rows), k, draws)
-        propensity = None if slates.propensity is None else slates.propensity[:n_real]
-        parts.append(Slates(slates.item[:n_real], slates.score[:n_real], propensity))
-    if len(parts) == 1:
-        return parts[0]
-    propensities = [p.propensity for p in parts if p.propensity is not None]
-    return Slates(
-        np.concatenate([p.item for p in parts]),
-        np.concatenate([p.score for p in parts]),
-        np.concatenate(propensities) if len(propensities) == len(parts) else None,
-    )
+    return in_declared_batches(recommender.traits, requests, partial(_ask, arm, recommender, k, draws))
 
 
-def _ask(arm: str, recommender: Recommender, requests: Requests, k: int, draws: Draws) -> Slates:
+def _ask(arm: str, recommender: Recommender, k: int, draws: Draws, requests: Requests) -> Slates:
     keyed = KeyedRequestDraws(draws, requests.user, requests.session, requests.step)
     first = f"user {requests.user[0]}, session {requests.session[0]}, step {requests.step[0]}"
     with blaming(arm, f"recommend on a batch of {len(requests)} that begins with {first}"):
         slates = recommender.recommend(requests, k, keyed)
-    validate_slates(arm, slates, requests, k)
+    with _naming(arm):
+        check_slates(slates, requests, k)
     return slates
-
-
-def validate_slates(arm: str, slates: Slates, requests: Requests, k: int) -> None:
-    """Check every rule that a slate must keep.
-
-    Raises:
-        EngineError: names the rule, the arm, the user and the request.
-    """
-    if not isinstance(slates, Slates):
-        raise EngineError(f"arm {arm}: recommend returned {type(slates).__name__}, expected Slates")
-    shape = (len(requests), k)
-    for name, dtype in (("item", np.int32), ("score", np.float32), ("propensity", np.float64)):
-        column = getattr(slates, name)
-        if column is None and name == "propensity":
-            continue
-        if not isinstance(column, np.ndarray) or column.shape != shape or column.dtype != dtype:
-            got = f"{column.dtype}{list(column.shape)}" if isinstance(column, np.ndarray) else type(column).__name__
-            raise EngineError(f"arm {arm}: slates.{name}: got {got}, expected {np.dtype(dtype)}{list(shape)}")
-    item = slates.item
-    n_items = len(requests.eligible)
-    outside = (item < 0) | (item >= n_items)
-    if outside.any():
-        _refuse(arm, requests, item, outside, f"expected an item in [0, {n_items})")
-    shown = requests.eligible[item]
-    if not shown.all():
-        _refuse(arm, requests, item, ~shown, "expected an eligible item")
-    for distance in range(1, k):
-        if (item[:, distance:] == item[:, :-distance]).any():
-            twice = np.zeros(shape, np.bool_)
-            twice[:, distance:] = item[:, distance:] == item[:, :-distance]
-            _refuse(arm, requests, item, twice, "which is in the slate already; expected different items")
-    if not np.isfinite(slates.score).all():
-        _refuse(arm, requests, slates.score, ~np.isfinite(slates.score), "expected a finite score")
-    propensity = slates.propensity
-    if propensity is not None:
-        wrong = ~((propensity > 0) & (propensity <= 1))
-        if wrong.any():
-            _refuse(arm, requests, propensity, wrong, "expected a propensity in (0, 1]")
-
-
-def _refuse(
-    arm: str,
-    requests: Requests,
-    column: np.ndarray[tuple[int, int], np.dtype[np.generic]],
-    wrong: np.ndarray[tuple[int, int], np.dtype[np.bool_]],
-    expected: str,
-) -> None:
-    row, slot = (int(i) for i in np.argwhere(wrong)[0])
-    where = f"user {requests.user[row]}, session {requests.session[row]}, step {requests.step[row]}, slot {slot}"
-    raise EngineError(f"arm {arm}: {where}: got {column[row, slot]}, {expected}")

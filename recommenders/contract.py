@@ -1,0 +1,105 @@
+"""Asking a recommender as its traits declare, and the rules that its slates must keep.
+
+The engine and the conformance kit ask in this one way, so that what passes there runs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from recommenders.base import RecommenderError, Requests, Slates, Traits
+
+
+def in_declared_batches(traits: Traits, requests: Requests, call: Callable[[Requests], Slates]) -> Slates:
+    """Slates for a batch, in calls of the size that the recommender declares.
+
+    Args:
+        traits: the recommender's.
+        requests: at least one.
+        call: asks the recommender for the slates of one batch.
+    """
+    size = traits.batch_size
+    if size is None:
+        return call(requests)
+    parts = []
+    for start in range(0, len(requests), size):
+        rows = np.arange(start, start + size)
+        n_real = min(size, len(requests) - start)
+        # A short batch repeats its first row: float32 products differ between batch sizes, so the size never changes.
+        rows[n_real:] = start
+        slates = call(requests.take(rows))
+        propensity = None if slates.propensity is None else slates.propensity[:n_real]
+        parts.append(Slates(slates.item[:n_real], slates.score[:n_real], propensity))
+    if len(parts) == 1:
+        return parts[0]
+    propensities = [p.propensity for p in parts if p.propensity is not None]
+    return Slates(
+        np.concatenate([p.item for p in parts]),
+        np.concatenate([p.score for p in parts]),
+        np.concatenate(propensities) if len(propensities) == len(parts) else None,
+    )
+
+
+def check_traits(traits: object) -> None:
+    """Check that declared traits make sense.
+
+    Raises:
+        RecommenderError: names the trait.
+    """
+    if not isinstance(traits, Traits):
+        raise RecommenderError(f"traits: got {type(traits).__name__}, expected Traits")
+    if traits.history_length < 0:
+        raise RecommenderError(f"traits.history_length: got {traits.history_length}, expected 0 or more")
+    if traits.batch_size is not None and traits.batch_size < 1:
+        raise RecommenderError(f"traits.batch_size: got {traits.batch_size}, expected None or 1 or more")
+
+
+def check_slates(slates: object, requests: Requests, k: int) -> None:
+    """Check every rule that slates must keep.
+
+    Raises:
+        RecommenderError: names the rule, the user and the request.
+    """
+    if not isinstance(slates, Slates):
+        raise RecommenderError(f"recommend returned {type(slates).__name__}, expected Slates")
+    shape = (len(requests), k)
+    for name, dtype in (("item", np.int32), ("score", np.float32), ("propensity", np.float64)):
+        column = getattr(slates, name)
+        if column is None and name == "propensity":
+            continue
+        if not isinstance(column, np.ndarray) or column.shape != shape or column.dtype != dtype:
+            got = f"{column.dtype}{list(column.shape)}" if isinstance(column, np.ndarray) else type(column).__name__
+            raise RecommenderError(f"slates.{name}: got {got}, expected {np.dtype(dtype)}{list(shape)}")
+    item = slates.item
+    n_items = len(requests.eligible)
+    outside = (item < 0) | (item >= n_items)
+    if outside.any():
+        _refuse(requests, item, outside, f"expected an item in [0, {n_items})")
+    shown = requests.eligible[item]
+    if not shown.all():
+        _refuse(requests, item, ~shown, "expected an eligible item")
+    for distance in range(1, k):
+        if (item[:, distance:] == item[:, :-distance]).any():
+            twice = np.zeros(shape, np.bool_)
+            twice[:, distance:] = item[:, distance:] == item[:, :-distance]
+            _refuse(requests, item, twice, "which is in the slate already; expected different items")
+    if not np.isfinite(slates.score).all():
+        _refuse(requests, slates.score, ~np.isfinite(slates.score), "expected a finite score")
+    propensity = slates.propensity
+    if propensity is not None:
+        wrong = ~((propensity > 0) & (propensity <= 1))
+        if wrong.any():
+            _refuse(requests, propensity, wrong, "expected a propensity in (0, 1]")
+
+
+def _refuse(
+    requests: Requests,
+    column: np.ndarray[tuple[int, int], np.dtype[np.generic]],
+    wrong: np.ndarray[tuple[int, int], np.dtype[np.bool_]],
+    expected: str,
+) -> None:
+    row, slot = (int(i) for i in np.argwhere(wrong)[0])
+    where = f"user {requests.user[row]}, session {requests.session[row]}, step {requests.step[row]}, slot {slot}"
+    raise RecommenderError(f"{where}: got {column[row, slot]}, {expected}")
