@@ -84,11 +84,11 @@ BUILT_IN: Mapping[str, Entry] = {
 }
 
 
-def build(name: str, config: Mapping[str, Any] | None = None) -> Recommender:
+def build(source: str | type[Any], config: Mapping[str, Any] | None = None) -> Recommender:
     """A recommender, not yet fitted.
 
     Args:
-        name: a built-in name, an installed one, or `module:Class`.
+        source: a built-in name, an installed one, `module:Class`, or a class.
         config: its settings; None for the defaults.
 
     Raises:
@@ -98,8 +98,8 @@ def build(name: str, config: Mapping[str, Any] | None = None) -> Recommender:
     >>> build("popularity", {"smoothing": 2.0}).config
     PopularityConfig(smoothing=2.0, temperature=0.0)
     """
-    cls = _load(resolve(name))
-    settings = config_class(name).model_validate(dict(config or {}))
+    cls, name = (_load(resolve(source)), source) if isinstance(source, str) else (source, source.__qualname__)
+    settings = _config_class_of(cls, name).model_validate(dict(config or {}))
     recommender = cls(settings) if hasattr(cls, "config_class") else cls()
     missing = [part for part in _REQUIRED if not hasattr(recommender, part)]
     if missing:
@@ -113,7 +113,11 @@ def config_class(name: str) -> type[Config]:
     Raises:
         RecommenderError: the name is unknown or cannot be imported, or its `config_class` is not a `Config`.
     """
-    found = getattr(_load(resolve(name)), "config_class", Config)
+    return _config_class_of(_load(resolve(name)), name)
+
+
+def _config_class_of(cls: type[Any], name: str) -> type[Config]:
+    found = getattr(cls, "config_class", Config)
     if not (inspect.isclass(found) and issubclass(found, Config)):
         raise RecommenderError(
             f"recommender {name!r}: config_class: got {found!r}, expected a recommenders.base.Config"

@@ -1,0 +1,139 @@
+"""What is checked: a recommender by name or class, with its settings, fitted on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from recommenders.base import Recommender, Requests, Scorer, Slates, Traits
+from recommenders.conformance.worlds import Ask, Catalogue, KeyedDraws, Log, requests
+from recommenders.contract import check_traits, in_declared_batches
+from recommenders.registry import build
+
+FIT_SEED = 3
+
+
+class Violation(Exception):  # noqa: N818 - the field's word for a broken law
+    """A law does not hold; the message says how, with what was got and what was expected."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted recommender and its catalogue."""
+
+    recommender: Recommender
+    catalogue: Catalogue
+
+    def requests(self, asks: Sequence[Ask], excluded: Sequence[int] = (), width: int | None = None) -> Requests:
+        """Requests with a history of the declared width, or of another."""
+        declared = self.recommender.traits.history_length
+        asked = requests(asks, declared if width is None else width, self.catalogue, excluded)
+        return asked if self.recommender.traits.needs_utility else replace(asked, utility=None)
+
+    def slates(self, asked: Requests, k: int, draws_seed: int = 0) -> Slates:
+        """What it answers, asked in batches of the declared size; the answer is not checked.
+
+        Raises:
+            Violation: it raised.
+        """
+
+        def call(batch: Requests) -> Slates:
+            keyed = KeyedDraws(batch.user, batch.session, batch.step, seed=draws_seed)
+            return self.recommender.recommend(batch, k, keyed)
+
+        try:
+            return in_declared_batches(self.recommender.traits, asked, call)
+        except Exception as error:
+            raise Violation(f"recommend raised {type(error).__name__}: {error}") from error
+
+    def ask(self, asks: Sequence[Ask], k: int, excluded: Sequence[int] = ()) -> Slates:
+        """What it answers to some requests.
+
+        Raises:
+            Violation: it raised.
+        """
+        return self.slates(self.requests(asks, excluded), k)
+
+
+class Subject:
+    """A recommender under test.
+
+    Args:
+        source: a name as in a scenario (`popularity`, `module:Class`), or a class.
+        config: its settings; None for the defaults.
+        known_failures: name of a check -> why it fails; beside those of the class's attribute `known_failures`.
+
+    Raises:
+        RecommenderError: it cannot be found or built, or its traits make no sense.
+        pydantic.ValidationError: the settings are wrong.
+
+    >>> Subject("popularity", {"window": 6}).traits.history_length
+    6
+    """
+
+    def __init__(
+        self,
+        source: str | type[Any],
+        config: Mapping[str, Any] | None = None,
+        *,
+        known_failures: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = source if isinstance(source, str) else f"{source.__module__}:{source.__qualname__}"
+        self.source = source
+        self.config = dict(config or {})
+        recommender = self.build()
+        check_traits(recommender.traits)
+        self.traits: Traits = recommender.traits
+        self.scores = isinstance(recommender, Scorer)
+        self.known_failures = {**getattr(recommender, "known_failures", {}), **(known_failures or {})}
+        self.fit_seconds = 0.0
+        self._fitted: dict[tuple[Log, Catalogue, int], Fitted] = {}
+
+    def __repr__(self) -> str:
+        return f"Subject({self.name!r}, {self.config!r})" if self.config else f"Subject({self.name!r})"
+
+    def build(self) -> Recommender:
+        """A new one, not fitted."""
+        return build(self.source, self.config)
+
+    def fit(self, log: Log = Log(), catalogue: Catalogue = Catalogue(), seed: int = FIT_SEED) -> Fitted:
+        """A new one, fitted.
+
+        Raises:
+            Violation: `fit` raised.
+        """
+        recommender = self.build()
+        started = perf_counter()
+        try:
+            recommender.fit(log.interactions(catalogue), catalogue.features(), seed=seed)
+        except Exception as error:
+            raise Violation(f"fit raised {type(error).__name__}: {error}") from error
+        self.fit_seconds = max(self.fit_seconds, perf_counter() - started)
+        return Fitted(recommender, catalogue)
+
+    def fitted(self, log: Log = Log(), catalogue: Catalogue = Catalogue(), seed: int = FIT_SEED) -> Fitted:
+        """The same as `fit`, fitted once and kept: for checks that only serve.
+
+        Raises:
+            Violation: `fit` raised.
+        """
+        key = (log, catalogue, seed)
+        if key not in self._fitted:
+            self._fitted[key] = self.fit(*key)
+        return self._fitted[key]
+
+    def loaded(self, fitted: Fitted) -> Fitted:
+        """A new one that took over the state of another.
+
+        Raises:
+            Violation: `state_dict` or `load_state_dict` raised.
+        """
+        recommender = self.build()
+        try:
+            state = {name: value.copy() for name, value in fitted.recommender.state_dict().items()}
+            recommender.load_state_dict(state, fitted.catalogue.features())
+        except Exception as error:
+            raise Violation(f"moving the state raised {type(error).__name__}: {error}") from error
+        return Fitted(recommender, fitted.catalogue)
