@@ -103,7 +103,7 @@ def broken_rules(i: Import) -> Iterator[str]:
         yield "recommenders know nothing of the simulator"
     if ours == "simulator" and top == "recommenders":
         if layer_of(i.source) < FIRST_COMPOSING_LAYER and i.target not in CONTRACT:
-            yield "this layer knows the contract of recommenders only"
+            yield "this layer knows the contract only"
     elif ours == top == "simulator" and layer_of(i.target) > layer_of(i.source):
         yield "against the direction of the layers"
 
@@ -145,8 +145,8 @@ def test_imports_keep_the_direction() -> None:
         ("recommenders.gru", "def f():\n    import simpy", "simpy belongs to simulator.engine"),
         ("simulator.world.users", "import simpy", "simpy belongs to simulator.engine"),
         ("simulator.run", "import torch.nn", "torch belongs to recommenders"),
-        ("simulator.engine.pool", "from recommenders import registry", "this layer knows the contract of recommenders only"),
-        ("simulator.report.html", "from recommenders.topk import top_k", "this layer knows the contract of recommenders only"),
+        ("simulator.engine.pool", "from recommenders import registry", "this layer knows the contract only"),
+        ("simulator.report.html", "from recommenders.topk import top_k", "this layer knows the contract only"),
         ("simulator.world.users", "from simulator.engine.log import EventLog", "against the direction"),
         ("simulator.draws", "from simulator import world", "against the direction"),
         ("simulator.scenario.loader", "import simulator.run", "against the direction"),
