@@ -91,7 +91,9 @@ def example() -> Iterator[str]:
     """The url of a running example server."""
     with (
         TemporaryDirectory() as folder,
-        subprocess.Popen([sys.executable, str(EXAMPLE), "0", folder], stdout=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(
+            [sys.executable, str(EXAMPLE), "0", folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process,
     ):
         assert process.stdout is not None
         try:

@@ -188,7 +188,7 @@ class HttpClient:
 
     def _excerpt(self, body: bytes) -> str:
         """The beginning of what a server said, printable, without the secrets that it may repeat."""
-        text = body.decode(errors="replace")
+        text = body[:10_000].decode(errors="replace")
         for secret in self._secrets.values():
             text = text.replace(secret, "(secret)")
         return repr(text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}...")

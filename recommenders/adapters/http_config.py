@@ -17,7 +17,8 @@ _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _OWN_HEADERS = {
-    "accept-encoding", "connection", "content-length", "content-type", "host", "idempotency-key", "transfer-encoding",
+    "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "idempotency-key",
+    "transfer-encoding",
 }  # fmt: skip
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -25,7 +26,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 class HttpConfig(Config):
     """Settings of a recommender that is served over HTTP."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True, use_attribute_docstrings=True)
 
     url: str
     """Where it is served, such as `https://models.example.com/popularity`: without user, password, query."""
