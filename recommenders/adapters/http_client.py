@@ -115,7 +115,7 @@ class HttpClient:
                 raise RecommenderError(f"{reason}, expected one of a known authority; see ca_file") from error
             except (_PassingError, OSError, HTTPException) as error:
                 self._connection.close()
-                last, asked = _in_words(error, message, self._config), getattr(error, "retry_after", 0.0)
+                last, asked = self._in_words(error, message), getattr(error, "retry_after", 0.0)
             except BaseException:  # Ctrl-C, or an answer left half read
                 self._connection.close()
                 raise
@@ -124,7 +124,8 @@ class HttpClient:
                 break
             if nth < tries:
                 sleep(max(asked, self._pause(message.key, nth)))
-        raise RecommenderError(f"{where}: gave up after {nth} tries in {monotonic() - start:.1f} s; the last: {last}")
+        tried = f"{nth} {'try' if nth == 1 else 'tries'} in {monotonic() - start:.1f} s"
+        raise RecommenderError(f"{where}: gave up after {tried}; the last: {last}")
 
     def _pause(self, key: str, nth: int) -> float:
         """Seconds after the nth try: a hash takes the place of a random number, and sets clients apart like one."""
@@ -172,7 +173,7 @@ class HttpClient:
 
     def _check_status(self, response: HTTPResponse, body: bytes, where: str) -> None:
         status = response.status
-        got = f"status {status} {response.reason}: {self._excerpt(body)}"
+        got = f"status {status}: {self._excerpt(body)}"
         if status in _PASSING:
             raise _PassingError(got, _retry_after(response.headers.get("Retry-After")))
         if 300 <= status < 400:
@@ -186,11 +187,24 @@ class HttpClient:
         if encoding != "identity":
             raise RecommenderError(f"{where}: got an answer encoded by {encoding!r}, expected plain JSON")
 
+    def _in_words(self, error: Exception, message: _Message) -> str:
+        if isinstance(error, TimeoutError):
+            limits = f"{self._config.connect_timeout_seconds:g} s to connect, {message.seconds:g} s to answer"
+            return f"time ran out ({limits})"
+        if isinstance(error, IncompleteRead):
+            return f"an answer that broke off after {len(error.partial)} bytes"
+        if isinstance(error, OSError):
+            return f"{type(error).__name__}: {error}"
+        if isinstance(error, HTTPException):  # tells what the server sent in place of HTTP
+            return f"{type(error).__name__}: {self._excerpt(str(error).encode())}"
+        return str(error)
+
     def _excerpt(self, body: bytes) -> str:
         """The beginning of what a server said, printable, without the secrets that it may repeat."""
         text = body[:10_000].decode(errors="replace")
         for secret in self._secrets.values():
-            text = text.replace(secret, "(secret)")
+            for part in (secret, secret.split()[-1]):  # the token behind `Bearer`, too
+                text = text.replace(part, "(secret)")
         return repr(text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}...")
 
 
@@ -249,7 +263,7 @@ def _connection(config: HttpConfig) -> _Connection:
 def _from_environment(header: str, setting: str) -> str:
     variable = setting.removeprefix(ENVIRONMENT)
     value = os.environ.get(variable)
-    if not value:
+    if not value or value.isspace():
         raise RecommenderError(f"http: headers.{header}: got no environment variable {variable}, expected it to be set")
     if not (value.isascii() and value.isprintable()):
         raise RecommenderError(f"http: headers.{header}: expected printable characters of ASCII in {variable}")
@@ -268,12 +282,3 @@ def _retry_after(value: str | None) -> float:
         return 0.0
     zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return max(0.0, (zoned - datetime.now(UTC)).total_seconds())
-
-
-def _in_words(error: Exception, message: _Message, config: HttpConfig) -> str:
-    if isinstance(error, TimeoutError):
-        limits = f"{config.connect_timeout_seconds:g} s to connect, {message.seconds:g} s to answer"
-        return f"time ran out ({limits})"
-    if isinstance(error, IncompleteRead):
-        return f"an answer that broke off after {len(error.partial)} bytes"
-    return str(error) if isinstance(error, _PassingError) else f"{type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from recommenders.base import Config
 ENVIRONMENT = "env:"
 _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 _OWN_HEADERS = {
     "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "idempotency-key",
     "transfer-encoding",
@@ -63,7 +63,7 @@ class HttpConfig(Config):
         for name, value in headers.items() if isinstance(headers, Mapping) else ():
             if problem := _header_problem(str(name), value):
                 raise _hidden(("headers",), problem)
-        if written.get("ca_file") is not None and isinstance(url, str) and not url.startswith("https:"):
+        if written.get("ca_file") is not None and isinstance(url, str) and urlsplit(url).scheme != "https":
             raise _hidden((), "a url that begins with https:// where there is a ca_file")
         return data
 
