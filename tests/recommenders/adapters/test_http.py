@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import shutil
 import socket
@@ -119,12 +118,12 @@ def test_a_request_tells_what_is_documented_and_no_padding(serve: Serve) -> None
         assert rows == [row[6 - n :].tolist() for row, n in zip(column, known, strict=True)]
 
 
-def test_nothing_is_opened_or_asked_before_it_is_needed_and_nothing_open_is_pickled(serve: Serve) -> None:
+def test_nothing_is_asked_before_the_engine_builds_the_arm_and_then_only_the_traits(serve: Serve) -> None:
     server = serve()
-    build("http", {"url": server.url})
+    arm(server)
+    assert server.asked == []
+    assert build("http", {"url": server.url}).traits.history_length == 50
     assert [path for _, path, *_ in server.asked] == ["/traits"]
-    config = pickle.loads(pickle.dumps(arm(server).config))
-    assert HttpRecommender(config).traits.history_length == 50
 
 
 def test_one_connection_serves_many_requests(serve: Serve) -> None:
