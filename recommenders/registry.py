@@ -44,6 +44,7 @@ def _built_in(name: str, class_name: str, summary: str, package: str = "recommen
 
 _HEURISTICS = "recommenders.heuristics"
 _NEIGHBOURS = "recommenders.neighbours"
+_ADAPTERS = "recommenders.adapters"
 
 # Named by text, so that a run of simple recommenders never imports torch.
 BUILT_IN: Mapping[str, Entry] = {
@@ -80,6 +81,7 @@ BUILT_IN: Mapping[str, Entry] = {
         _built_in(
             "latent_intent", "LatentIntent", "Attention model told an intent inferred from behaviour.", _NEIGHBOURS
         ),
+        _built_in("http", "HttpRecommender", "A model that a server of yours serves, over HTTP.", _ADAPTERS),
     )
 }
 

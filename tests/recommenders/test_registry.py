@@ -68,8 +68,17 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, HERE, sys.modules[Plain.__module__])
 
 
-@pytest.mark.parametrize("name", registry.BUILT_IN)
-def test_every_built_in_name_builds_with_its_defaults(name: str) -> None:
+NEEDS_SETTINGS = ["http"]
+
+
+@pytest.mark.parametrize("name", NEEDS_SETTINGS)
+def test_a_built_in_name_that_cannot_have_defaults_says_what_it_needs(name: str) -> None:
+    with pytest.raises(ValidationError, match="Field required"):
+        registry.build(name)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.BUILT_IN if name not in NEEDS_SETTINGS])
+def test_every_other_built_in_name_builds_with_its_defaults(name: str) -> None:
     recommender = registry.build(name)
     assert isinstance(recommender, Recommender)
     assert type(recommender).__doc__

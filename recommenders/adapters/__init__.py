@@ -1,0 +1,1 @@
+"""Recommenders that run elsewhere, as arms."""
