@@ -8,34 +8,11 @@ group `pushback.recommenders`, or `module:Class`. A recommender's class names it
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from recommenders.base import Config, Recommender, RecommenderError
-
-ENTRY_POINT_GROUP = "pushback.recommenders"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A recommender that can be named in a scenario.
-
-    Attributes:
-        name: what the scenario writes.
-        target: `module:Class`.
-        summary: what it is, in a line.
-        provider: `pushback`, or the distribution that brings it.
-    """
-
-    name: str
-    target: str
-    summary: str
-    provider: str = "pushback"
+from recommenders.plugins import Entry, Kind
 
 
 def _built_in(name: str, class_name: str, summary: str, package: str = "recommenders") -> Entry:
@@ -86,6 +63,11 @@ BUILT_IN: Mapping[str, Entry] = {
 }
 
 
+KIND = Kind("recommender", "Class", BUILT_IN, RecommenderError)
+
+_REQUIRED = ("traits", "fit", "recommend", "state_dict", "load_state_dict")
+
+
 def build(source: str | type[Any], config: Mapping[str, Any] | None = None) -> Recommender:
     """A recommender, not yet fitted.
 
@@ -100,13 +82,8 @@ def build(source: str | type[Any], config: Mapping[str, Any] | None = None) -> R
     >>> build("popularity", {"smoothing": 2.0}).config
     PopularityConfig(smoothing=2.0, temperature=0.0)
     """
-    cls, name = (_load(resolve(source)), source) if isinstance(source, str) else (source, source.__qualname__)
-    settings = _config_class_of(cls, name).model_validate(dict(config or {}))
-    recommender = cls(settings) if hasattr(cls, "config_class") else cls()
-    missing = [part for part in _REQUIRED if not hasattr(recommender, part)]
-    if missing:
-        raise RecommenderError(f"recommender {name!r}: {cls.__qualname__} lacks {', '.join(missing)}")
-    return recommender  # type: ignore[no-any-return]
+    cls, name = (KIND.load_class(resolve(source)), source) if isinstance(source, str) else (source, source.__qualname__)
+    return KIND.build(cls, name, config or {}, _REQUIRED)  # type: ignore[no-any-return]
 
 
 def config_class(name: str) -> type[Config]:
@@ -115,21 +92,12 @@ def config_class(name: str) -> type[Config]:
     Raises:
         RecommenderError: the name is unknown or cannot be imported, or its `config_class` is not a `Config`.
     """
-    return _config_class_of(_load(resolve(name)), name)
-
-
-def _config_class_of(cls: type[Any], name: str) -> type[Config]:
-    found = getattr(cls, "config_class", Config)
-    if not (inspect.isclass(found) and issubclass(found, Config)):
-        raise RecommenderError(
-            f"recommender {name!r}: config_class: got {found!r}, expected a recommenders.base.Config"
-        )
-    return found
+    return KIND.config_class(KIND.load_class(resolve(name)), name)
 
 
 def describe_all() -> list[Entry]:
     """All recommenders with a name: the built-in ones, then those of other packages, by name."""
-    return [*BUILT_IN.values(), *(_described(point) for point in _installed().values())]
+    return [*BUILT_IN.values(), *KIND.describe_installed(KIND.load_class)]
 
 
 def resolve(name: str) -> Entry:
@@ -138,53 +106,4 @@ def resolve(name: str) -> Entry:
     Raises:
         RecommenderError: no such name.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    if ":" in name:
-        return Entry(name, name, "")
-    installed = _installed()
-    if name in installed:
-        return Entry(name, installed[name].value, "", _provider(installed[name]))
-    known = [*BUILT_IN, *installed]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise RecommenderError(f"recommender: got {name!r}, expected one of {', '.join(known)}, or module:Class{hint}")
-
-
-_REQUIRED = ("traits", "fit", "recommend", "state_dict", "load_state_dict")
-
-
-def _load(entry: Entry) -> type[Any]:
-    module_name, _, class_name = entry.target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RecommenderError(f"recommender {entry.name!r}: cannot import {entry.target!r}: {error}") from error
-    if not inspect.isclass(found):
-        raise RecommenderError(f"recommender {entry.name!r}: {entry.target!r}: got {found!r}, expected a class")
-    return found
-
-
-def _installed() -> dict[str, metadata.EntryPoint]:
-    """Entry points of other packages by name, in order of name, the first by value of those that share one; a built-in
-    name cannot be taken over."""
-    points = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value))
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in points:
-        if point.name not in BUILT_IN:
-            found.setdefault(point.name, point)
-    return found
-
-
-def _described(point: metadata.EntryPoint) -> Entry:
-    """A listing must survive a plug-in that cannot be imported: its line then says so."""
-    entry = Entry(point.name, point.value, "", _provider(point))
-    try:
-        summary = (inspect.getdoc(_load(entry)) or "No description.").partition("\n")[0]
-    except RecommenderError as error:
-        summary = str(error)
-    return Entry(entry.name, entry.target, summary, entry.provider)
-
-
-def _provider(point: metadata.EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "unknown"
+    return BUILT_IN[name] if name in BUILT_IN else KIND.find(name)

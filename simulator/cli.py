@@ -19,7 +19,7 @@ from simulator.commands.logs import log_options, take_log_options
 if TYPE_CHECKING:
     from simulator.scenario.loader import LoadedScenario
 
-_KINDS = ("recommenders", "metrics", "scenarios", "presets", "runs")
+_KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "presets", "runs")
 _INTERRUPTED = 130
 _SCENARIO_HELP = "SCENARIO is a file, or the bare name of a shipped scenario (`pushback list scenarios`)."
 
@@ -63,11 +63,13 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from simulator.report.serialize import ReportError
     from simulator.scenario.faults import ScenarioErrors
     from simulator.workers import WorkerDiedError
+    from simulator.world.behaviour import BehaviourError
     from simulator.world.item_table import CatalogueError
 
     return (
         ReplayError,
         WorkerDiedError,
+        BehaviourError,
         ScenarioErrors, RecommenderError, EngineError, MetricError, ReportError, CatalogueError, LogError, StorageError,
     )  # fmt: skip
 
@@ -198,10 +200,10 @@ def schema(out: Path | None) -> None:
     Example:
       pushback schema --out scenario.schema.json
     """
-    from simulator.commands.components import RegisteredConfigs, RegisteredMetrics
+    from simulator.commands.components import registered_parts
     from simulator.scenario.json_schema import json_schema
 
-    text = json.dumps(json_schema(RegisteredConfigs(), RegisteredMetrics()), indent=2, ensure_ascii=False)
+    text = json.dumps(json_schema(registered_parts()), indent=2, ensure_ascii=False)
     if out is None:
         click.echo(text)
         return
@@ -223,7 +225,7 @@ def schema(out: Path | None) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 def list_(kind: str | None, results: Path, as_json: bool) -> None:
-    """List what there is: recommenders, metrics, scenarios, presets, runs; without KIND, all of it.
+    """List what there is, with what installed packages bring; without KIND, all of it.
 
     \b
     Examples:
@@ -242,18 +244,30 @@ def list_(kind: str | None, results: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("run_folder", metavar="RUN")
-def report(run_folder: str) -> None:
+@click.option(
+    "--with",
+    "reports",
+    multiple=True,
+    metavar="NAME",
+    help="Also write this report (`pushback list reports`, or module:function); repeatable.",
+)
+def report(run_folder: str, reports: tuple[str, ...]) -> None:
     """Write the HTML report of a run again, from its files.
 
     RUN is the folder of a run, as `pushback list runs` shows it.
 
     \b
-    Example:
+    Examples:
       pushback report results/quickstart/RUN
+      pushback report results/quickstart/RUN --with my_module:my_report
     """
-    from simulator.report import write_report
+    from simulator.commands.components import search_working_folder
+    from simulator.report import write_report, write_reports
 
     click.echo(write_report(Path(run_folder)))
+    search_working_folder()
+    for path in write_reports(reports, run_folder):
+        click.echo(path)
 
 
 @main.command()

@@ -51,6 +51,7 @@ class Purpose(IntEnum):
     EXPOSURE = 16
     BOOTSTRAP = 17
     RECOMMENDER_ANEW = 18
+    USER_MODEL = 19
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:

@@ -28,7 +28,14 @@ from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
 from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm, run_mixed
 from simulator.progress import StudyProgress, throttled
-from simulator.report import answer_sentence, manifest_to_json, results_to_json, write_report
+from simulator.report import (
+    ReportError,
+    answer_sentence,
+    manifest_to_json,
+    results_to_json,
+    write_report,
+    write_reports,
+)
 from simulator.scenario.ab_tests import PairedABTest
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
 from simulator.scenario.schema import Policy
@@ -75,6 +82,7 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
 
     Raises:
         EngineError, RecommenderError, CatalogueError: the scenario cannot be run.
+        ReportError: a report that the scenario names failed; the run itself is whole.
         OSError: the folder cannot be written.
         RunInterruptedError: the user pressed Ctrl-C.
     """
@@ -110,6 +118,11 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
     _write(part / "manifest.json", manifest_to_json(replace(manifest, complete=True)))
     write_report(part)
     os.replace(part, folder)
+    try:
+        write_reports(scenario.reports, folder)
+    except ReportError as error:
+        again = f"mend it, then: pushback report {folder} {' '.join(f'--with {name}' for name in scenario.reports)}"
+        raise ReportError(f"{error}\nThe run itself is whole, in {folder}; {again}") from error
     return FinishedRun(folder, results, replace(manifest, complete=True))
 
 

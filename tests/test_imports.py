@@ -3,8 +3,9 @@
     cli -> commands, run -> report -> experiment -> engine -> world -> scenario, draws
 
 A module may import its own layer and those to the right of it. Below `run`, the simulator knows `recommenders.base`
-and `recommenders.contract` only; recommenders know nothing of the simulator; SimPy stays in the engine and torch in
-the recommenders. An import for the type checker alone must keep the direction, but may close a cycle.
+(the interface), `recommenders.contract` (its rules) and `recommenders.plugins` (how a part is found by name) only;
+recommenders know nothing of the simulator; SimPy stays in the engine and torch in the recommenders. An import for the
+type checker alone must keep the direction, but may close a cycle.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LAYER = {
     "cli": 6,
 }
 FIRST_COMPOSING_LAYER = LAYER["run"]
-CONTRACT = {"recommenders.base", "recommenders.contract"}
+CONTRACT = {"recommenders.base", "recommenders.contract", "recommenders.plugins"}
 HOME = {"simpy": "simulator.engine", "torch": "recommenders"}
 
 

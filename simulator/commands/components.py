@@ -1,4 +1,4 @@
-"""The recommenders and metrics that there are, found when a command needs them."""
+"""The recommenders, metrics, behaviours and reports that there are, found when a command needs them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from simulator.scenario.loader import LoadedScenario, load_scenario
+from simulator.scenario.parts import Parts
 
 
-class RegisteredConfigs:
-    """The settings of the registered recommenders, as the scenario loader asks for them."""
+class RegisteredRecommenders:
+    """The registered recommenders, as the scenario loader asks for them."""
 
     def names(self) -> Sequence[str]:
         """All registered names."""
         from recommenders import registry
 
-        return [entry.name for entry in registry.describe_all()]
+        return registry.KIND.names()
 
     def config_class(self, name: str) -> type[BaseModel]:
         """The class of a recommender's settings, by registered name or `module:Class`.
@@ -34,8 +35,6 @@ class RegisteredConfigs:
             return registry.config_class(name)
         except RecommenderError as error:
             raise LookupError(str(error)) from error
-        except (Exception, SystemExit) as error:  # importing somebody's module may raise whatever it likes
-            raise LookupError(f"{type(error).__name__} while importing it: {error}") from error
 
 
 class RegisteredMetrics:
@@ -51,7 +50,7 @@ class RegisteredMetrics:
         """All registered names."""
         from simulator.experiment.metrics import registry
 
-        return registry.metric_names()
+        return registry.KIND.names()
 
     def reported_name(self, name: str) -> str:
         """The `info.name` of a metric, by registered name or `module:object`.
@@ -67,16 +66,72 @@ class RegisteredMetrics:
             raise LookupError(str(error)) from error
 
 
-def load(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedScenario:
-    """Read a scenario against the recommenders and metrics that there are.
+class RegisteredBehaviours:
+    """The registered user models, as the scenario loader asks for them."""
 
-    A recommender or a metric given by its module may lie in the working folder, which Python does not search for an
-    installed command.
+    def names(self) -> Sequence[str]:
+        """All registered names."""
+        from simulator.world import registry
+
+        return registry.KIND.names()
+
+    def config_class(self, name: str) -> type[BaseModel]:
+        """The class of a user model's settings, by registered name or `module:Class`.
+
+        Raises:
+            LookupError: it cannot be loaded; the message says why.
+        """
+        from simulator.world import registry
+        from simulator.world.behaviour import BehaviourError
+
+        try:
+            return registry.config_class(name)
+        except BehaviourError as error:
+            raise LookupError(str(error)) from error
+
+
+class RegisteredReports:
+    """The registered reports, as the scenario loader asks for them."""
+
+    def names(self) -> Sequence[str]:
+        """All registered names."""
+        from simulator.report import registry
+
+        return registry.KIND.names()
+
+    def check(self, name: str) -> None:
+        """Find a report by registered name or `module:function`.
+
+        Raises:
+            LookupError: it cannot be loaded; the message says why.
+        """
+        from simulator.report import ReportError, registry
+
+        try:
+            registry.find_report(name)
+        except ReportError as error:
+            raise LookupError(str(error)) from error
+
+
+def registered_parts() -> Parts:
+    """All that there is for a scenario to name."""
+    return Parts(RegisteredRecommenders(), RegisteredMetrics(), RegisteredBehaviours(), RegisteredReports())
+
+
+def search_working_folder() -> None:
+    """Let parts given by their module lie in the working folder, where Python does not search for a command's."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def load(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedScenario:
+    """Read a scenario against the recommenders, metrics, behaviours and reports that there are.
+
+    Those given by their module may lie in the working folder.
 
     Raises:
         ScenarioErrors: with all that is wrong.
     """
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
-    return load_scenario(path, overrides=overrides, seed=seed, configs=RegisteredConfigs(), metrics=RegisteredMetrics())
+    search_working_folder()
+    return load_scenario(path, overrides=overrides, seed=seed, parts=registered_parts())

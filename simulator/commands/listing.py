@@ -1,21 +1,22 @@
-"""What `pushback list` shows: recommenders, metrics, scenarios, presets and runs, as plain records."""
+"""What `pushback list` shows: parts, scenarios, presets and runs, as plain records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from recommenders.plugins import OWN, Entry, Loaded
 from simulator.scenario.faults import ScenarioErrors, Sources
 from simulator.scenario.presets import preset_names, preset_summary
 from simulator.scenario.shipped import shipped_scenarios
 from simulator.scenario.yaml_nodes import decode, parse_yaml
 
 if TYPE_CHECKING:
-    from simulator.experiment.results import MetricInfo
+    from simulator.experiment.metrics import AnyMetric
 
 Record = Mapping[str, object]
 """One entry of a list; `name` and `summary` are what a person reads."""
@@ -25,23 +26,47 @@ def list_recommenders() -> list[Record]:
     """Every registered recommender."""
     from recommenders import registry
 
-    return [{"name": e.name, "summary": e.summary, "provider": e.provider} for e in registry.describe_all()]
+    return [_entry(entry) for entry in registry.describe_all()]
 
 
 def list_metrics() -> list[Record]:
     """Every registered metric, with its definition, unit, better direction and provider."""
     from simulator.experiment.metrics import registry
 
-    return [_metric(listed.name, listed.provider, listed.info, listed.problem) for listed in registry.describe_all()]
+    return [_metric(loaded) for loaded in registry.describe_all()]
 
 
-def _metric(name: str, provider: str, info: MetricInfo | None, problem: str) -> Record:
-    if info is None:
-        return {"name": name, "provider": provider, "summary": problem}
+def list_behaviours() -> list[Record]:
+    """Every registered user model."""
+    from simulator.world import registry
+
+    return [_entry(entry) for entry in registry.describe_all()]
+
+
+def list_reports() -> list[Record]:
+    """Every registered report, beside the HTML one that each run has."""
+    from simulator.report import registry
+
+    return [_entry(entry) for entry in registry.describe_all()]
+
+
+def _entry(entry: Entry) -> Record:
+    summary = entry.summary + _brought_by(entry)
+    return {"name": entry.name, "summary": summary, "provider": entry.provider}
+
+
+def _metric(loaded: Loaded[AnyMetric]) -> Record:
+    entry = loaded.entry
+    if loaded.part is None:
+        return _entry(replace(entry, summary=loaded.problem))
+    info = loaded.part.info
     better = "" if info.better == "neither" else f", {info.better} is better"
-    brought = "" if provider == "pushback" else f" [{provider}]"
-    summary = f"{info.label} ({info.unit}{better}): {info.definition}{brought}"
-    return {**asdict(info), "provider": provider, "summary": summary}
+    summary = f"{info.label} ({info.unit}{better}): {info.definition}{_brought_by(entry)}"
+    return {**asdict(info), "provider": entry.provider, "summary": summary}
+
+
+def _brought_by(entry: Entry) -> str:
+    return "" if entry.provider == OWN else f" [{entry.provider}]"
 
 
 def list_scenarios() -> list[Record]:
@@ -74,6 +99,8 @@ def list_all(results: Path) -> dict[str, Callable[[], list[Record]]]:
     return {
         "recommenders": list_recommenders,
         "metrics": list_metrics,
+        "behaviours": list_behaviours,
+        "reports": list_reports,
         "scenarios": list_scenarios,
         "presets": list_presets,
         "runs": lambda: list_runs(results),

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recommenders.base import RecommenderError
 from recommenders.offline.backtest import ModelSpec
 from recommenders.registry import BUILT_IN, build
-from simulator.commands.components import RegisteredConfigs
-from simulator.scenario.faults import Sources, describe, one_of
+from simulator.commands.components import RegisteredRecommenders
+from simulator.scenario.faults import Sources, describe
+from simulator.scenario.parts import expected_part
 from simulator.scenario.validation import validate
 from simulator.scenario.yaml_nodes import decode, parse_yaml
 
@@ -150,14 +151,11 @@ def check_models(models: Sequence[ModelSpec]) -> None:
 
 def _check_entry(entry: _Entry, place: tuple[str | int, ...], sources: Sources) -> None:
     """Note what is wrong with an entry's recommender and settings."""
-    configs, name = RegisteredConfigs(), entry.recommender
+    recommenders, name = RegisteredRecommenders(), entry.recommender
     try:
-        settings = configs.config_class(name)
+        settings = recommenders.config_class(name)
     except LookupError as error:
-        if ":" in name or name in configs.names():
-            expected = f"a recommender that can be loaded ({error.args[0]})"
-        else:
-            expected = f"{one_of(configs.names(), name)}, or module:Class"
+        expected = expected_part("recommender", "Class", name, recommenders, error)
         sources.report((*place, "recommender"), describe(name), expected)
     else:
         validate(settings, entry.config, (*place, "config"), sources)

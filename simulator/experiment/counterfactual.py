@@ -24,10 +24,10 @@ from simulator.experiment.forking import Forked, later, only, stop_at
 from simulator.experiment.replay import Histories, replayed
 from simulator.experiment.triggers import find_moments, random_item_k
 from simulator.scenario.counterfactuals import Action, Counterfactual, actions_label
-from simulator.world.behaviour import UtilityBehaviour
 from simulator.world.forced_action import ForcedAction
 from simulator.world.population import build_population
 from simulator.world.random_behaviour import RandomBehaviour
+from simulator.world.registry import behaviour_of
 from simulator.world.world import World
 
 
@@ -125,7 +125,7 @@ def _random(
 def _lived(
     world: World, service: Service, model: State, settings: Counterfactual, start: Snapshot, heartbeat: Heartbeat | None
 ) -> Branches:
-    behaviour = UtilityBehaviour()
+    behaviour = behaviour_of(world)
     beginning = deploy(start, model)
     beginning = only(beginning, np.arange(world.population.n_users) < settings.runs)
     until = start.tick + settings.trigger_within

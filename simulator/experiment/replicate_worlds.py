@@ -44,8 +44,8 @@ from simulator.experiment.metrics import Metric, MetricError, select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed
 from simulator.scenario.ab_tests import SwitchbackABTest
 from simulator.scenario.schema import Scenario
-from simulator.world.behaviour import UtilityBehaviour
 from simulator.world.population import build_population
+from simulator.world.registry import behaviour_of
 from simulator.world.world import World, build_world
 
 CONTROL, AGAIN, TREATMENT = "control", "again", "treatment"
@@ -168,7 +168,7 @@ def simulate_worlds(plan: Plan, world: World) -> tuple[Snapshot, dict[str, Event
     Returns:
         The world when the warm-up ends; world -> log, the warm-up's rows first.
     """
-    scenario, behaviour, builds = plan.scenario, UtilityBehaviour(), _builds(plan, world)
+    scenario, behaviour, builds = plan.scenario, behaviour_of(world), _builds(plan, world)
     length = max(build_recommender(name, b).traits.history_length for name, b in (*builds.items(), ("", plan.policy)))
     platform = scenario.platform.model_copy(update={"retrain_every": None})
     model = _model("logging_policy", plan.policy, world)
@@ -226,7 +226,7 @@ def simulate_switchback(plan: Plan, world: World, start: Snapshot, numbers: Sequ
     platform = plan.scenario.platform.model_copy(update={"retrain_every": None})
     builds = _builds(plan, world)
     arms = [MixedArm(Service(a, builds[a], platform), _model(a, builds[a], world)) for a in names]
-    logs = simulate_mixed(world, UtilityBehaviour(), arms, start, stretches, pooled=False)
+    logs = simulate_mixed(world, behaviour_of(world), arms, start, stretches, pooled=False)
     again = np.array([[s.arm[0] == 1 for s in order] for order in orders])
     return Switchback(stretches, again, EventLog.merge(list(logs.values())))
 

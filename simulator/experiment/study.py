@@ -36,7 +36,7 @@ from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
-from simulator.world.behaviour import UtilityBehaviour
+from simulator.world.registry import behaviour_of
 from simulator.world.world import World, build_world
 
 Build = Callable[[], Recommender]
@@ -104,7 +104,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
         MetricError: a metric of the user's own failed or broke its contract on the warm-up.
     """
     world = build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
-    behaviour = UtilityBehaviour()
+    behaviour = behaviour_of(world)
     builds = {"logging_policy": policy, **arms}
     length = max(build_recommender(name, build).traits.history_length for name, build in builds.items())
     model = _fit("logging_policy", policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch)
@@ -143,7 +143,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
         clock = perf_counter()
         until = start.tick + scenario.ab_test.duration
         log = simulate(
-            world, UtilityBehaviour(), service, deploy(start, model), until,
+            world, behaviour_of(world), service, deploy(start, model), until,
             heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
             training=lambda done, total: watch("retraining", done, total, 0),
         ).log  # fmt: skip
@@ -204,7 +204,7 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
         arms.append(MixedArm(Service(name, builds[policy], own, retrain_from=start.tick), models[policy]))
     clock, until = perf_counter(), start.tick + settings.duration
     logs = simulate_mixed(
-        world, UtilityBehaviour(), arms, start, plan.stretches, pooled=settings.training == "pooled",
+        world, behaviour_of(world), arms, start, plan.stretches, pooled=settings.training == "pooled",
         heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
         training=lambda done, total: watch("retraining", done, total, 0),
     )  # fmt: skip

@@ -28,7 +28,7 @@ from simulator.scenario.presets import merge_beneath, read_preset
 from simulator.scenario.settings import Name, Positive, Section
 from simulator.scenario.validation import validate
 from simulator.scenario.yaml_nodes import parse_yaml
-from simulator.world.behaviour import UtilityBehaviour
+from simulator.world.registry import behaviour_of
 from simulator.world.world import World, build_world
 
 FACTOR = 1.5
@@ -209,7 +209,7 @@ def _views(
     policy = build(run.recommender, run.config)
     policy.fit(EventLog.empty().interactions(0), items, seed=world.draws.integer_seed(Purpose.FIT, 0))
     service = Service(name, lambda: build(run.recommender, run.config), schema.Platform(slate_size=slate_size))
-    behaviour = UtilityBehaviour()
+    behaviour = behaviour_of(world)
     start = genesis(world, behaviour, policy.traits.history_length, policy.state_dict())
 
     def heartbeat(tick: float, n_requests: int) -> None:

@@ -2,6 +2,7 @@
 
 from simulator.report.compare import compare_runs
 from simulator.report.html import render_html
+from simulator.report.registry import write_reports
 from simulator.report.runs import Run, load_run, write_report
 from simulator.report.serialize import (
     ReportError,
@@ -27,4 +28,5 @@ __all__ = [
     "results_from_json",
     "results_to_json",
     "write_report",
+    "write_reports",
 ]

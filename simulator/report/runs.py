@@ -14,6 +14,7 @@ RESULTS_FILE = "results.json"
 MANIFEST_FILE = "manifest.json"
 SCENARIO_FILE = "scenario.yaml"
 REPORT_FILE = "report.html"
+EVENTS_FOLDER = "events"
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Run:
     """A run as its folder holds it.
 
     Attributes:
+        folder: where everything of it is; the event logs are `events/*.parquet`.
         results: what it found.
         manifest: how it was made.
         scenario_yaml: the resolved scenario's text.
     """
 
+    folder: Path
     results: Results
     manifest: Manifest
     scenario_yaml: str
@@ -84,7 +87,7 @@ def _read_run(folder: Path) -> Run:
     if not manifest.complete and not (folder / RESULTS_FILE).exists():
         raise _interrupted(folder)
     results = results_from_json(_text(folder / RESULTS_FILE), str(folder / RESULTS_FILE))
-    return Run(results, manifest, _text(folder / SCENARIO_FILE))
+    return Run(folder, results, manifest, _text(folder / SCENARIO_FILE))
 
 
 def _interrupted(folder: Path) -> ReportError:

@@ -5,16 +5,17 @@ The checks read plain data and leave out whatever is at fault already, so that o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel
 
 from simulator.scenario.ab_test_checks import check_ab_test
 from simulator.scenario.counterfactual_checks import check_counterfactual
 from simulator.scenario.faults import Path, PathSet, Sources, describe, format_path, one_of
+from simulator.scenario.parts import ConfigLookup, Parts, expected_part
 from simulator.scenario.schema import Scenario
 from simulator.scenario.shipped import find_table
 from simulator.scenario.thresholds import Threshold, parse_threshold
@@ -23,42 +24,6 @@ from simulator.scenario.validation import model_at, validate, value_at
 _UNKNOWN = object()
 _CATALOGUE: Path = ("world", "catalogue")
 _EXPRESSIVENESS: Path = ("world", "population", "expressiveness")
-
-
-class ConfigLookup(Protocol):
-    """Which recommenders there are and what settings each takes; the shell looks them up in the registry."""
-
-    def names(self) -> Sequence[str]:
-        """All registered names."""
-        ...
-
-    def config_class(self, name: str) -> type[BaseModel]:
-        """The class of a recommender's settings, by registered name or `module:Class`.
-
-        Raises:
-            LookupError: there is none; the message says why.
-        """
-        ...
-
-
-class MetricLookup(Protocol):
-    """Which metrics there are; the shell looks them up in the registry."""
-
-    def built_in(self) -> Sequence[str]:
-        """Names of the metrics that are reported where a scenario names none."""
-        ...
-
-    def names(self) -> Sequence[str]:
-        """All registered names, the built-in ones first."""
-        ...
-
-    def reported_name(self, name: str) -> str:
-        """What reports and thresholds call a metric, by registered name or `module:object`.
-
-        Raises:
-            LookupError: there is none; the message says why.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,16 +35,14 @@ class Draft:
         file: the scenario's file, from which tables are found.
         sources: receives the faults.
         broken: where the schema found faults; those settings are left out.
-        configs: the recommenders.
-        metrics: the metrics.
+        parts: what a scenario can name.
     """
 
     data: dict[str, Any]
     file: FilePath
     sources: Sources
     broken: PathSet
-    configs: ConfigLookup
-    metrics: MetricLookup
+    parts: Parts
 
     def get(self, *path: str | int) -> Any:
         """The value at a path, or its default; `_UNKNOWN` where it is at fault or not there."""
@@ -136,62 +99,68 @@ def _check_recommenders(draft: Draft) -> None:
     policies: list[Path] = [("logging_policy",)] if draft.has("logging_policy") else []
     policies += [("arms", i) for i in range(len(draft.entries("arms")))]
     for path in policies:
-        name, config = draft.get(*path, "recommender"), draft.get(*path, "config")
-        if not isinstance(name, str):
-            continue
-        model = _config_class(draft, (*path, "recommender"), name)
-        if model is not None and config is not _UNKNOWN:
-            validate(model, config, (*path, "config"), draft.sources)
-        elif model is not None and not draft.broken.overlaps((*path, "config")):
-            _check_required(draft, model, path, name)
+        _check_configured(draft, path, "recommender", draft.parts.recommenders)
 
 
-def _check_required(draft: Draft, model: type[BaseModel], path: Path, name: str) -> None:
+def _check_user_model(draft: Draft) -> None:
+    _check_configured(draft, ("world", "user_model"), "behaviour", draft.parts.behaviours)
+
+
+def _check_configured(draft: Draft, path: Path, kind: str, lookup: ConfigLookup) -> None:
+    """Check a section that names a part and has its settings as `config`."""
+    name, config = draft.get(*path, kind), draft.get(*path, "config")
+    if not isinstance(name, str):
+        return
+    try:
+        model = lookup.config_class(name)
+    except LookupError as error:
+        draft.sources.report((*path, kind), describe(name), expected_part(kind, "Class", name, lookup, error))
+        return
+    if config is not _UNKNOWN:
+        validate(model, config, (*path, "config"), draft.sources)
+    elif not draft.broken.overlaps((*path, "config")):
+        _check_required(draft, model, path, kind, name)
+
+
+def _check_required(draft: Draft, model: type[BaseModel], path: Path, kind: str, name: str) -> None:
     required = [key for key, field in model.model_fields.items() if field.is_required()]
     if required:
         expected = f"the settings of {name}: {', '.join(required)}"
-        draft.sources.report((*path, "config"), "nothing", expected, also=((*path, "recommender"),))
-
-
-def _config_class(draft: Draft, path: Path, name: str) -> type[BaseModel] | None:
-    try:
-        return draft.configs.config_class(name)
-    except LookupError as error:
-        reason = error.args[0] if error.args else "not found"
-    names = () if ":" in name else draft.configs.names()
-    if ":" in name or name in names:
-        expected = f"a recommender that can be loaded ({reason})"
-    else:
-        expected = f"{one_of(names, name)}, or module:Class"
-    draft.sources.report(path, describe(name), expected)
-    return None
+        draft.sources.report((*path, "config"), "nothing", expected, also=((*path, kind),))
 
 
 def _check_metrics(draft: Draft) -> None:
     seen: set[str] = set()
+    lookup = draft.parts.metrics
     for i, name in enumerate(draft.entries("metrics")):
         if not isinstance(name, str):
             continue
-        reported = _reported_name(draft, ("metrics", i), name)
+        path: Path = ("metrics", i)
+        try:
+            reported = lookup.reported_name(name)
+        except LookupError as error:
+            draft.sources.report(path, describe(name), expected_part("metric", "object", name, lookup, error))
+            continue
         if reported in seen:
-            draft.sources.report(("metrics", i), describe(name), "each metric once")
-        if reported is not None:
-            seen.add(reported)
+            draft.sources.report(path, describe(name), "each metric once")
+        seen.add(reported)
 
 
-def _reported_name(draft: Draft, path: Path, name: str) -> str | None:
-    """What reports call a metric; None after a fault was noted."""
-    try:
-        return draft.metrics.reported_name(name)
-    except LookupError as error:
-        reason = error.args[0] if error.args else "not found"
-    names = () if ":" in name else draft.metrics.names()
-    if ":" in name or name in names:
-        expected = f"a metric that can be loaded ({reason})"
-    else:
-        expected = f"{one_of(names, name)}, or module:object"
-    draft.sources.report(path, describe(name), expected)
-    return None
+def _check_reports(draft: Draft) -> None:
+    seen: set[str] = set()
+    lookup = draft.parts.reports
+    for i, name in enumerate(draft.entries("reports")):
+        if not isinstance(name, str):
+            continue
+        path: Path = ("reports", i)
+        try:
+            lookup.check(name)
+        except LookupError as error:
+            draft.sources.report(path, describe(name), expected_part("report", "function", name, lookup, error))
+            continue
+        if name in seen:
+            draft.sources.report(path, describe(name), "each report once")
+        seen.add(name)
 
 
 def _check_has_question(draft: Draft) -> None:
@@ -273,11 +242,11 @@ def _known_metrics(draft: Draft) -> list[str]:
         if not isinstance(name, str):
             return []
         try:
-            known.append(draft.metrics.reported_name(name))
+            known.append(draft.parts.metrics.reported_name(name))
         except LookupError:
             if ":" in name:
                 return []
-    return known or list(draft.metrics.built_in())
+    return known or list(draft.parts.metrics.built_in())
 
 
 def _arm_names(draft: Draft) -> list[Any]:
@@ -287,7 +256,9 @@ def _arm_names(draft: Draft) -> list[Any]:
 _CHECKS: tuple[Callable[[Draft], None], ...] = (
     _check_arms,
     _check_recommenders,
+    _check_user_model,
     _check_metrics,
+    _check_reports,
     _check_has_question,
     _check_slates,
     _check_table,

@@ -5,35 +5,43 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from simulator.scenario.checks import ConfigLookup, MetricLookup
+from simulator.scenario.parts import ConfigLookup, Parts
 from simulator.scenario.presets import preset_names
 from simulator.scenario.schema import Scenario
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def json_schema(configs: ConfigLookup, metrics: MetricLookup) -> dict[str, Any]:
+def json_schema(parts: Parts) -> dict[str, Any]:
     """The schema as plain data.
 
     It says all that the structure of a file can say. What takes several settings together, such as the control being
     one of the arms, only `pushback validate` checks.
 
     Args:
-        configs: the recommenders; each one's settings are checked where an arm or the logging policy names it.
-        metrics: the metrics; an editor knows only registered names, and takes any `module:object`.
+        parts: what a scenario can name; an editor knows registered names and their settings, and takes any
+            `module:attribute`.
     """
     schema = Scenario.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     definitions["World"]["properties"]["preset"] = _choice(definitions["World"]["properties"]["preset"], preset_names())
-    schema["properties"]["metrics"]["items"] = _registered_or_own(metrics.names())
-    branches = [_branch(configs, name, definitions) for name in configs.names()]
-    named = _registered_or_own(configs.names())
-    for policy in ("Policy", "Arm"):
-        recommender = definitions[policy]["properties"]["recommender"]
-        description = {"description": recommender["description"]} if "description" in recommender else {}
-        definitions[policy]["properties"]["recommender"] = {**named, **description}
-        definitions[policy]["allOf"] = branches
+    schema["properties"]["metrics"]["items"] = _registered_or_own(parts.metrics.names())
+    schema["properties"]["reports"]["items"] = _registered_or_own(parts.reports.names())
+    _know_settings(definitions, ("Policy", "Arm"), "recommender", parts.recommenders)
+    _know_settings(definitions, ("UserModel",), "behaviour", parts.behaviours)
     return {"$schema": DIALECT, **_without_noise(schema)}
+
+
+def _know_settings(definitions: dict[str, Any], sections: tuple[str, ...], key: str, lookup: ConfigLookup) -> None:
+    """Let sections that name a part know the names there are, and each one's settings."""
+    named = _registered_or_own(lookup.names())
+    default = definitions[sections[0]]["properties"][key].get("default")
+    branches = [_branch(lookup, key, name, definitions, is_default=name == default) for name in lookup.names()]
+    for section in sections:
+        field = definitions[section]["properties"][key]
+        kept = {word: field[word] for word in ("description", "default") if word in field}
+        definitions[section]["properties"][key] = {**named, **kept}
+        definitions[section]["allOf"] = branches
 
 
 def _choice(field: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -43,20 +51,25 @@ def _choice(field: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
 
 def _registered_or_own(names: Collection[str]) -> dict[str, Any]:
     """A registered name, or one of the user's own by its module."""
-    return {"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "pattern": "^[^:]+:[^:]+$"}]}
+    own = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+    return {"anyOf": [{"type": "string", "enum": list(names)}, own]} if names else own
 
 
-def _branch(configs: ConfigLookup, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The rule that an arm of this recommender has its settings; their definitions are added to the scenario's."""
-    prefix = f"{name}."
-    config = configs.config_class(name).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+def _branch(
+    lookup: ConfigLookup, key: str, name: str, definitions: dict[str, Any], *, is_default: bool
+) -> dict[str, Any]:
+    """The rule that a section that names a part has its settings; their definitions are added to the scenario's."""
+    prefix = f"{key}.{name}."
+    config = lookup.config_class(name).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
     for inner, definition in config.pop("$defs", {}).items():
         definitions[prefix + inner] = definition
     definitions[f"{prefix}config"] = config
     then: dict[str, Any] = {"properties": {"config": {"$ref": f"#/$defs/{prefix}config"}}}
     if config.get("required"):
         then["required"] = ["config"]
-    asked = {"properties": {"recommender": {"const": name}}, "required": ["recommender"]}
+    asked: dict[str, Any] = {"properties": {key: {"const": name}}}
+    if not is_default:
+        asked["required"] = [key]
     return {"if": asked, "then": then}
 
 

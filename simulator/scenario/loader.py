@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from simulator.scenario.checks import ConfigLookup, Draft, MetricLookup, check_whole
+from simulator.scenario.checks import Draft, check_whole
 from simulator.scenario.faults import ScenarioErrors, Sources, describe, one_of
 from simulator.scenario.overrides import apply_overrides
+from simulator.scenario.parts import Parts
 from simulator.scenario.presets import merge_beneath, preset_names, read_preset
 from simulator.scenario.schema import Scenario
 from simulator.scenario.validation import validate
@@ -38,8 +39,7 @@ def load_scenario(
     *,
     overrides: Sequence[str] = (),
     seed: int | None = None,
-    configs: ConfigLookup,
-    metrics: MetricLookup,
+    parts: Parts,
 ) -> LoadedScenario:
     """Read, complete and check a scenario.
 
@@ -47,8 +47,7 @@ def load_scenario(
         path: the file; errors name it as given.
         overrides: texts `path=value` that replace settings, in order; the value is YAML.
         seed: replaces the scenario's seed, after the overrides.
-        configs: the recommenders that there are.
-        metrics: the metrics that there are.
+        parts: the recommenders, metrics, behaviours and reports that there are.
 
     Raises:
         ScenarioErrors: with all that is wrong, each with file, line and column, or with the override that brought it.
@@ -65,7 +64,7 @@ def load_scenario(
     apply_overrides(data, settings, sources)
     _apply_preset(data, sources)
     scenario = validate(Scenario, data, (), sources)
-    check_whole(Draft(data, path, sources, sources.faulty.copy(), configs, metrics))
+    check_whole(Draft(data, path, sources, sources.faulty.copy(), parts))
     sources.raise_if_any()
     assert scenario is not None  # a scenario without an instance has faults
     return LoadedScenario(scenario, path.stem, path, text)

@@ -222,6 +222,16 @@ class Engagement(Section):
     """Time constant with which satiation fades."""
 
 
+class UserModel(Section):
+    """Who answers for the users; counterfactuals with another prefix than `lived` have behaviours of their own."""
+
+    behaviour: str = "utility"
+    """A registered name (`pushback list behaviours`) or `module:Class` of your own; the settings of `utility` are
+    `world.behaviour` and `world.engagement`."""
+    config: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each instance
+    """The settings of another behaviour."""
+
+
 class World(Section):
     """What the simulated world is made of; a preset fills in all that is not written."""
 
@@ -231,6 +241,7 @@ class World(Section):
     population: Population = Population()
     behaviour: Behaviour = Behaviour()
     engagement: Engagement = Engagement()
+    user_model: UserModel = UserModel()
 
 
 class Policy(Section):
@@ -306,6 +317,8 @@ class Scenario(Section):
     """Metrics to report: registered names (`pushback list metrics`) or `module:object`; empty: all built-in ones."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of all intervals."""
+    reports: tuple[str, ...] = ()
+    """What else to write of a finished run: registered names (`pushback list reports`) or `module:function`."""
     thresholds: tuple[str, ...] = ()
     """Conditions on the estimates that set the exit code, such as `responsiveness.creator[ntr] <= -0.3`."""
 

@@ -55,8 +55,17 @@ class Responses:
     dislike_probability: Float32
 
 
+class BehaviourError(Exception):
+    """A user model cannot be had or broke its contract; the message names it, what was got and what was expected."""
+
+
 class Behaviour(Protocol):
-    """A user model, as the engine runs it."""
+    """A user model, as the engine runs it.
+
+    Its methods are functions of their arguments: it keeps nothing itself, as forks and worker processes run copies. A
+    user's row follows from that row alone, whatever else is in the batch; randomness comes from `world.draws`, keyed by
+    user, session and step, with the purpose `Purpose.USER_MODEL`.
+    """
 
     def begin(self, world: World) -> UserState:
         """All users before their first request, with the tick at which each first comes."""
@@ -77,7 +86,11 @@ class Behaviour(Protocol):
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
     ) -> None:
-        """Apply the responses to the rows `users` of `state`, up to session, step and tick of the next request."""
+        """Apply the responses to the rows `users` of `state`, in place, and to no others.
+
+        Afterwards `session` and `step` are those of the next request: the next step, or step 0 of the next session;
+        `wake_tick` is when it is due, once the user is done with this slate.
+        """
         ...
 
 

@@ -18,6 +18,8 @@ NEVER = np.iinfo(np.int64).min // 2
 class UserState:
     """The changing state of all users; engines change rows in place, snapshots copy.
 
+    A user model that remembers more adds columns in a subclass, a dataclass too, with one row a user.
+
     Attributes:
         wake_tick: int64[n], when the user's next request is due.
         session, step: int32[n], of the next request.
@@ -57,7 +59,7 @@ class UserState:
 
     def copy(self) -> UserState:
         """An independent copy."""
-        return UserState(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
+        return type(self)(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
 
 def new_state(taste: Float32) -> UserState:

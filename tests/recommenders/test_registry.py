@@ -60,9 +60,9 @@ HERE = __name__
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
-        metadata.EntryPoint("plain", f"{HERE}:Plain", registry.ENTRY_POINT_GROUP),
-        metadata.EntryPoint("broken", "no_such_module:Thing", registry.ENTRY_POINT_GROUP),
-        metadata.EntryPoint("popularity", f"{HERE}:Plain", registry.ENTRY_POINT_GROUP),
+        metadata.EntryPoint("plain", f"{HERE}:Plain", registry.KIND.group),
+        metadata.EntryPoint("broken", "no_such_module:Thing", registry.KIND.group),
+        metadata.EntryPoint("popularity", f"{HERE}:Plain", registry.KIND.group),
     ]
     monkeypatch.setattr(metadata, "entry_points", lambda group: points)
     monkeypatch.setitem(sys.modules, HERE, sys.modules[Plain.__module__])

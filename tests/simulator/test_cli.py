@@ -204,7 +204,7 @@ def test_list_runs_shows_what_is_not_whole_as_such(scenario: str) -> None:
 
 def test_list_shows_every_kind(scenario: str) -> None:
     found = json.loads(invoke("list", "--json").stdout)
-    assert list(found) == ["recommenders", "metrics", "scenarios", "presets", "runs"]
+    assert list(found) == ["recommenders", "metrics", "behaviours", "reports", "scenarios", "presets", "runs"]
     for kind in ("recommenders", "metrics", "scenarios", "presets"):
         assert all(record["name"] and record["summary"] for record in found[kind])
     assert {"lively", "music", "short_video"} <= {record["name"] for record in found["presets"]}

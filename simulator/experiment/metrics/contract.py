@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Real
-from pathlib import Path
 
 import numpy as np
 
+from recommenders.plugins import blaming
 from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics.base import LogView, Metric, MetricError, WorldMetric
 from simulator.experiment.results import MetricInfo
@@ -27,7 +24,7 @@ def measure(metric: Metric, view: LogView) -> PerUser:
         MetricError: it failed, or its parts are not finite float64[n_users] with denominators of 0 or more.
     """
     name = metric.info.name
-    with _blaming(name):
+    with blaming(f"metric {name}: compute", MetricError):
         found: object = metric.compute(view)
     if not isinstance(found, PerUser):
         raise MetricError(f"metric {name}: compute: got {_described(found)}, expected PerUser")
@@ -50,7 +47,7 @@ def measure_world(metric: WorldMetric, view: LogView) -> float:
         MetricError: it failed, or gave something else.
     """
     name = metric.info.name
-    with _blaming(name):
+    with blaming(f"metric {name}: compute", MetricError):
         found: object = metric.compute(view)
     if not isinstance(found, Real) or isinstance(found, bool) or np.isinf(float(found)):
         got = _described(found)
@@ -80,20 +77,6 @@ def check_info(info: MetricInfo, where: str) -> None:
     for part, holds, expected in rules:
         if not holds:
             raise MetricError(f"metric {where!r}: info.{part}: got {getattr(info, part)!r}, expected {expected}")
-
-
-@contextmanager
-def _blaming(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # a plug-in may raise whatever it likes
-        raise MetricError(f"metric {name}: compute failed{_place(error)}: {type(error).__name__}: {error}") from error
-
-
-def _place(error: Exception) -> str:
-    """The line of the plug-in that failed; the command line shows its author no traceback."""
-    frames = traceback.extract_tb(error.__traceback__)[2:]  # what lies beneath `_blaming` and `measure`
-    return f" at {Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
 
 
 def _check_part(name: str, part: str, value: object, n_users: int) -> None:

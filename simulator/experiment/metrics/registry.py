@@ -7,19 +7,12 @@ call it by its `info.name`.
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import metadata
 
+from recommenders.plugins import Entry, Kind, Loaded
 from simulator.experiment.metrics import engagement, feedback, slates, survey
 from simulator.experiment.metrics.base import AnyMetric, Metric, MetricError, WorldMetric
 from simulator.experiment.metrics.contract import check_info
-from simulator.experiment.results import MetricInfo
-
-ENTRY_POINT_GROUP = "pushback.metrics"
-OWN = "pushback"
 
 METRICS: Mapping[str, AnyMetric] = {
     metric.info.name: metric
@@ -37,21 +30,7 @@ METRICS: Mapping[str, AnyMetric] = {
 """The built-in metrics by name, in the order in which a report shows them."""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A metric that a scenario can name.
-
-    Attributes:
-        name: what the scenario writes.
-        provider: `pushback`, or the distribution that brings it.
-        info: what it says about itself; None where it cannot be loaded.
-        problem: why it cannot be loaded; empty otherwise.
-    """
-
-    name: str
-    provider: str
-    info: MetricInfo | None
-    problem: str = ""
+KIND = Kind("metric", "object", METRICS, MetricError)
 
 
 def select_metrics(names: Sequence[str]) -> tuple[AnyMetric, ...]:
@@ -75,70 +54,27 @@ def find_metric(name: str) -> AnyMetric:
     Raises:
         MetricError: no such name, it cannot be imported, or it is not a metric.
     """
-    if name in METRICS:
-        return METRICS[name]
-    if ":" in name:
-        return _load(name, name)
-    installed = _installed()
-    if name in installed:
-        return _load_installed(installed[name])
-    known = [*METRICS, *installed]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise MetricError(f"metric: got {name!r}, expected one of {', '.join(known)}, or module:object{hint}")
+    return METRICS[name] if name in METRICS else _load(KIND.find(name))
 
 
-def metric_names() -> tuple[str, ...]:
-    """All names: the built-in ones, then those of other packages, without importing these."""
-    return (*METRICS, *_installed())
-
-
-def describe_all() -> list[Listed]:
+def describe_all() -> list[Loaded[AnyMetric]]:
     """All metrics with a name: the built-in ones in report order, then those of other packages, by name."""
-    built_in = [Listed(name, OWN, metric.info) for name, metric in METRICS.items()]
-    return [*built_in, *(_described(point) for point in _installed().values())]
+    built_in = [Loaded[AnyMetric](Entry(name, f"{__name__}:METRICS"), metric) for name, metric in METRICS.items()]
+    return [*built_in, *KIND.load_installed(_load)]
 
 
-def _load(name: str, target: str) -> AnyMetric:
-    module_name, _, attribute = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (Exception, SystemExit) as error:  # importing somebody's module may raise whatever it likes
-        reason = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
-        raise MetricError(f"metric {name!r}: cannot import {target!r}: {reason}") from error
+def _load(entry: Entry) -> AnyMetric:
+    found = KIND.load(entry)
     if not isinstance(found, Metric | WorldMetric):
-        raise MetricError(f"metric {name!r}: {target!r}: got {found!r}, expected a Metric or a WorldMetric")
-    check_info(found.info, name)
-    if found.info.name in METRICS and METRICS[found.info.name] is not found:
+        raise MetricError(f"metric {entry.name!r}: {entry.target!r}: got {found!r}, expected a Metric or a WorldMetric")
+    check_info(found.info, entry.name)
+    name = found.info.name
+    if name in METRICS and METRICS[name] is not found:
         raise MetricError(
-            f"metric {name!r}: info.name: got {found.info.name!r}, expected a name that no built-in metric has"
+            f"metric {entry.name!r}: info.name: got {name!r}, expected a name that no built-in metric has"
+        )
+    if entry.name not in (name, entry.target):
+        raise MetricError(
+            f"metric {entry.name!r}: info.name: got {name!r}, expected {entry.name!r} as in its entry point"
         )
     return found
-
-
-def _load_installed(point: metadata.EntryPoint) -> AnyMetric:
-    metric = _load(point.name, point.value)
-    if metric.info.name != point.name:
-        raise MetricError(
-            f"metric {point.name!r}: info.name: got {metric.info.name!r}, expected {point.name!r} as in its entry point"
-        )
-    return metric
-
-
-def _installed() -> dict[str, metadata.EntryPoint]:
-    """Entry points of other packages by name, in order of name; a built-in name cannot be taken over."""
-    points = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value))
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in points:
-        if point.name not in METRICS:
-            found.setdefault(point.name, point)
-    return found
-
-
-def _described(point: metadata.EntryPoint) -> Listed:
-    """A listing must survive a plug-in that cannot be loaded: its line then says so."""
-    provider = point.dist.name if point.dist is not None else "unknown"
-    try:
-        return Listed(point.name, provider, _load_installed(point).info)
-    except MetricError as error:
-        return Listed(point.name, provider, None, str(error))

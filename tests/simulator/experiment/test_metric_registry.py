@@ -33,7 +33,7 @@ def plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
-        metadata.EntryPoint(name, target, registry.ENTRY_POINT_GROUP)
+        metadata.EntryPoint(name, target, registry.KIND.group)
         for name, target in (
             ("zeal", f"{HERE}:other"),
             ("boredom", f"{HERE}:boredom"),
@@ -94,7 +94,7 @@ def test_two_ways_to_one_name_are_an_error() -> None:
 @pytest.mark.usefixtures("installed")
 def test_another_package_offers_a_metric_by_entry_point() -> None:
     assert registry.find_metric("boredom") is sys.modules[HERE].boredom
-    assert registry.metric_names() == (*METRICS, "boredom", "broken", "zeal")
+    assert registry.KIND.names() == (*METRICS, "boredom", "broken", "zeal")
     assert select_metrics([]) == tuple(METRICS.values())
     with pytest.raises(MetricError, match="did you mean 'boredom'"):
         registry.find_metric("bordom")
@@ -106,13 +106,13 @@ def test_another_package_offers_a_metric_by_entry_point() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_listing_survives_broken_plug_ins_and_protects_built_in_names() -> None:
-    listed = {entry.name: entry for entry in registry.describe_all()}
-    assert list(listed) == list(registry.metric_names())
-    assert listed["boredom"].info == sys.modules[HERE].boredom.info
-    assert listed["broken"].info is None
+    listed = {loaded.entry.name: loaded for loaded in registry.describe_all()}
+    assert list(listed) == list(registry.KIND.names())
+    assert listed["boredom"].part is sys.modules[HERE].boredom
+    assert listed["broken"].part is None
     assert "cannot import 'no_such_module:thing'" in listed["broken"].problem
-    assert listed["skip_rate"].provider == "pushback"
-    assert listed["skip_rate"].info == METRICS["skip_rate"].info
+    assert listed["skip_rate"].entry.provider == "pushback"
+    assert listed["skip_rate"].part is METRICS["skip_rate"]
 
 
 def test_known_names_need_no_scan_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:

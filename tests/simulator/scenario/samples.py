@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from recommenders.base import Config
 from simulator.scenario.loader import LoadedScenario, load_scenario
+from simulator.scenario.parts import Parts
 
 WRONG = Path(__file__).resolve().parents[2] / "wrong_scenarios"
 
@@ -71,8 +72,30 @@ class StandInMetrics:
         return name
 
 
-CONFIGS = StandInConfigs()
-METRICS = StandInMetrics()
+class StandInBehaviours:
+    """Plays `simulator.world.registry`; another package brings `hasty`."""
+
+    def names(self) -> tuple[str, ...]:
+        return ("utility", "hasty")
+
+    def config_class(self, name: str) -> type[BaseModel]:
+        if name not in self.names():
+            raise LookupError(f"no module named {name.partition(':')[0]}")
+        return WrapperConfig if name == "hasty" else EmptyConfig
+
+
+class StandInReports:
+    """Plays `simulator.report.registry`; another package brings `table`."""
+
+    def names(self) -> tuple[str, ...]:
+        return ("table",)
+
+    def check(self, name: str) -> None:
+        if name not in ("table", "my_module:page"):
+            raise LookupError(f"no module named {name.partition(':')[0]}")
+
+
+PARTS = Parts(StandInConfigs(), StandInMetrics(), StandInBehaviours(), StandInReports())
 
 MINIMAL = """\
 question: Does it respond?
@@ -139,4 +162,4 @@ def load_text(folder: Path, text: str | bytes, **options: object) -> LoadedScena
     """Load a scenario from its text, through a file."""
     file = folder / "scenario.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
-    return load_scenario(file, configs=CONFIGS, metrics=METRICS, **options)  # type: ignore[arg-type]
+    return load_scenario(file, parts=PARTS, **options)  # type: ignore[arg-type]

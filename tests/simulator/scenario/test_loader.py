@@ -12,7 +12,7 @@ from simulator.scenario.loader import load_scenario, resolved_yaml
 from simulator.scenario.presets import merge_beneath, preset_names, preset_summary, read_preset
 from simulator.scenario.schema import Scenario, World
 from simulator.scenario.yaml_nodes import MAX_BYTES
-from tests.simulator.scenario.samples import CONFIGS, FULL, METRICS, MINIMAL, load_text
+from tests.simulator.scenario.samples import FULL, MINIMAL, PARTS, load_text
 
 
 def faults(folder: Path, text: str | bytes, **options: object) -> list[str]:
@@ -201,7 +201,7 @@ def test_table_is_found_relative_to_the_scenario(tmp_path: Path) -> None:
 def test_file_that_cannot_be_read_is_an_error_of_the_whole_file(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.yaml", tmp_path, Path("a\0b.yaml"), tmp_path / ("x" * 300)):
         with pytest.raises(ScenarioErrors) as raised:
-            load_scenario(path, configs=CONFIGS, metrics=METRICS)
+            load_scenario(path, parts=PARTS)
         assert len(raised.value.faults) == 1
         assert str(raised.value).startswith(f"{path}: file: got ")
 
@@ -211,7 +211,7 @@ def test_absurd_sizes_are_refused_before_work_is_done(tmp_path: Path) -> None:
     with open(file, "wb") as sparse:
         sparse.truncate(100 * 1024 * 1024)
     with pytest.raises(ScenarioErrors, match=f"got more than {MAX_BYTES} bytes"):
-        load_scenario(file, configs=CONFIGS, metrics=METRICS)
+        load_scenario(file, parts=PARTS)
 
 
 @pytest.mark.parametrize(
