@@ -109,7 +109,7 @@ class CheckedBehaviour:
         later = np.diff(r.done_after, axis=1, prepend=1) >= 0
         chance = (r.dislike_probability >= 0) & (r.dislike_probability <= 1)
         rules = (
-            ("n_examined", (r.n_examined >= 1) & (r.n_examined <= k), f"1 to {k} slots, as many as have a response"),
+            ("n_examined", (r.n_examined >= 1) & (r.n_examined <= k), f"1 to {k} slots"),
             ("n_examined", r.n_examined == examined.sum(axis=1), "as many slots as have the flag EXAMINED"),
             ("feedback", r.feedback <= _ALL_FLAGS, f"a combination of Feedback flags, at most {_ALL_FLAGS}"),
             ("feedback", examined | (r.feedback == 0), "the flag EXAMINED with any other flag"),

@@ -18,7 +18,8 @@ SCHEMA = json_schema(PARTS)
 STRUCTURAL = [
     "unknown_keys", "wrong_types", "out_of_range", "bad_names", "bad_arms", "no_arms", "unknown_recommender", "metrics",
     "recommender_config", "unknown_preset", "unknown_actions", "missing_required", "top_level_list", "top_level_text",
-    "unknown_behaviour", "user_model_without_settings", "durations", "ab_test_unknown_design", "ab_test_keys_of_another_design",
+    "unknown_behaviour", "user_model_without_settings", "behaviour_config_and_reports",
+    "durations", "ab_test_unknown_design", "ab_test_keys_of_another_design",
 ]  # fmt: skip
 CHANGES = [
     ("seed", 3), ("seed", -1), ("seed", "3"), ("seed", True), ("seed", None), ("confidence", 0.5), ("confidence", 0.9),
