@@ -67,6 +67,34 @@ def test_a_run_leaves_everything_it_promises(scenario: Path, tmp_path: Path) -> 
     assert str(folder / "report.html") in output
 
 
+def test_a_report_that_fails_does_not_cost_the_run(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "def page(run, folder):\n    (folder / 'page.md').write_text(run.results.answer)\n"
+    (tmp_path / "report_for_test.py").write_text(f"{text}\ndef fails(run, folder):\n    raise ValueError('no')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = ("--set", "reports=[report_for_test:page, report_for_test:fails]")
+    quick = ("--set", "arms=[{name: blind, recommender: random}]")
+    folder, output = run(scenario, tmp_path / "results", *named, *quick, code=2)
+    assert json.loads((folder / "manifest.json").read_text())["complete"] is True
+    assert (folder / "page.md").read_text() == json.loads((folder / "results.json").read_text())["answer"]
+    assert "report 'report_for_test:fails': " in output
+    assert f"pushback report {folder} --with report_for_test:page --with report_for_test:fails" in output
+
+
+def test_a_user_model_of_ones_own_lives_in_every_experiment(scenario: Path, tmp_path: Path) -> None:
+    own = ("--set", "world.user_model.behaviour=simulator.world.behaviour:UtilityBehaviour")
+    lived = (
+        "--set", "counterfactual={runs: 10, prefix: lived, follow: 1d}",
+        "--set", "arms=[{name: popularity, recommender: popularity}, {name: blind, recommender: random}]",
+    )  # fmt: skip
+    hashes = [
+        json.loads((run(scenario, tmp_path / name, *options)[0] / "manifest.json").read_text())["log_sha256"]
+        for name, options in (("standard", lived), ("own", (*own, *lived)))
+    ]
+    assert hashes[0] == hashes[1]
+
+
 def test_the_same_seed_gives_the_same_logs_and_estimates(scenario: Path, tmp_path: Path) -> None:
     first, _ = run(scenario, tmp_path / "a")
     second, _ = run(scenario, tmp_path / "b")
