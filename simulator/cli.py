@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from simulator import prefer_one_thread
 from simulator.commands.logs import log_options, take_log_options
 
 if TYPE_CHECKING:
@@ -92,9 +93,7 @@ def main() -> None:
 
     Exit codes: 0 success, 1 a threshold or a check failed, 2 an error in what was given, 130 interrupted.
     """
-    # One thread a process: two threads on busy cores have been seen ten times slower. Said before numpy is imported.
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    prefer_one_thread()
 
 
 _set_option = click.option(
@@ -142,7 +141,7 @@ def run(ctx: click.Context, scenario: str, seed: int | None, out: Path, override
     from rich.console import Console
 
     from simulator.report import answer_line, print_results
-    from simulator.run import RunInterruptedError, run_scenario
+    from simulator.running import RunInterruptedError, run_scenario
 
     try:
         made = run_scenario(loaded, out=out, jobs=jobs, console=Console(stderr=True), command=_command_line())
@@ -590,14 +589,11 @@ def train(model: str, seed: int, out: Path, **log: Any) -> None:
 def _load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> LoadedScenario:
     from simulator.commands.components import load
     from simulator.scenario.faults import ScenarioErrors
-    from simulator.scenario.shipped import find_scenario
 
     try:
-        path = find_scenario(scenario)
+        return load(scenario, overrides, seed)
     except LookupError as error:
         _fail(str(error.args[0]))
-    try:
-        return load(path, overrides, seed)
     except ScenarioErrors as error:
         count = len(error.faults)
         _fail(f"{error}\n{scenario}: {count} fault{'s' if count > 1 else ''}")

@@ -48,7 +48,9 @@ def done_by_workers(
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        raise WorkerDiedError("a worker process died (out of memory?); try --jobs 1") from error
+        raise WorkerDiedError(
+            "a worker process died (out of memory, or a script that begins its work when imported?); try one job"
+        ) from error
     except BaseException:
         # Workers that are busy would be waited for; their work is lost in any case.
         for process in multiprocessing.active_children():

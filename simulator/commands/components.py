@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
-from simulator.scenario.loader import LoadedScenario, load_scenario
+from simulator.scenario.loader import LoadedScenario, load_mapping, load_scenario
 from simulator.scenario.parts import Parts
+from simulator.scenario.shipped import find_scenario
 
 
 class RegisteredRecommenders:
@@ -125,13 +126,24 @@ def search_working_folder() -> None:
         sys.path.append(here)
 
 
-def load(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedScenario:
+Source = str | os.PathLike[str] | Mapping[str, Any] | LoadedScenario
+"""A file or the bare name of a shipped scenario, settings as Python objects, or a scenario that was loaded before."""
+
+
+def load(source: Source, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedScenario:
     """Read a scenario against the recommenders, metrics, behaviours and reports that there are.
 
     Those given by their module may lie in the working folder.
 
     Raises:
+        LookupError: a bare name that no shipped scenario has; the message names those that there are.
         ScenarioErrors: with all that is wrong.
     """
     search_working_folder()
-    return load_scenario(path, overrides=overrides, seed=seed, parts=registered_parts())
+    parts = registered_parts()
+    if isinstance(source, LoadedScenario):
+        settings = source.scenario.model_dump(mode="json")
+        return load_mapping(settings, path=source.path, overrides=overrides, seed=seed, parts=parts)
+    if isinstance(source, Mapping):
+        return load_mapping(source, overrides=overrides, seed=seed, parts=parts)
+    return load_scenario(find_scenario(os.fspath(source)), overrides=overrides, seed=seed, parts=parts)

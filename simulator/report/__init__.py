@@ -1,6 +1,7 @@
 """What a person sees of a run: the HTML report, the JSON beside it and the terminal."""
 
-from simulator.report.compare import compare_runs
+from simulator.report.compare import RunDifferences, compare_runs, differences
+from simulator.report.frame import Frame
 from simulator.report.html import render_html
 from simulator.report.registry import write_reports
 from simulator.report.runs import Run, load_run, write_report
@@ -15,11 +16,14 @@ from simulator.report.statements import answer_line, answer_sentence
 from simulator.report.terminal import print_results
 
 __all__ = [
+    "Frame",
     "ReportError",
     "Run",
+    "RunDifferences",
     "answer_line",
     "answer_sentence",
     "compare_runs",
+    "differences",
     "load_run",
     "manifest_from_json",
     "manifest_to_json",

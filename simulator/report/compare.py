@@ -6,26 +6,102 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import pyarrow as pa
 import yaml
 from rich.console import Console
 
 from simulator.experiment.results import Estimate, Results
 from simulator.report.formatting import level, level_value, percent, signed
+from simulator.report.frame import Frame
 from simulator.report.runs import SCENARIO_FILE, Run, load_run
 from simulator.report.serialize import ReportError
 from simulator.report.terminal import add_row, new_table, show
 
 _ABSENT = "–"
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class _Figure:
+class Figure:
     """An estimate as text, and how to print a difference of two."""
 
     value: float
     text: str
     difference: Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class RunDifferences:
+    """In what two runs differ.
+
+    Attributes:
+        settings: setting -> text in A and in B, None where one has it not; those that differ.
+        equal_settings: how many do not.
+        figures: estimate -> what A and B found, None where one has it not; those that print differently.
+        equal_figures: how many do not.
+        shared_logs, identical_logs: event logs by a name that both runs have, and those whose rows are all equal.
+    """
+
+    settings: Mapping[str, tuple[str | None, str | None]]
+    equal_settings: int
+    figures: Mapping[str, tuple[Figure | None, Figure | None]]
+    equal_figures: int
+    shared_logs: int
+    identical_logs: int
+
+    def setting_frame(self) -> Frame:
+        """The settings that differ. Columns: setting, a, b."""
+        return Frame.of(dict.fromkeys(("setting", "a", "b"), pa.string()), ((k, *v) for k, v in self.settings.items()))
+
+    def estimate_frame(self) -> Frame:
+        """The estimates that differ, named as in thresholds. Columns: estimate, a, b, difference (b - a)."""
+        columns = {"estimate": pa.string()} | dict.fromkeys(("a", "b", "difference"), pa.float64())
+        values = {name: [f.value if f else math.nan for f in pair] for name, pair in self.figures.items()}
+        return Frame.of(columns, ((name, a, b, b - a) for name, (a, b) in values.items()))
+
+    def __repr__(self) -> str:
+        parts = [repr(frame) for frame in (self.setting_frame(), self.estimate_frame()) if len(frame)]
+        return "\n\n".join([*parts, "\n".join(self.summary())])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        parts = [frame._repr_html_() for frame in (self.setting_frame(), self.estimate_frame()) if len(frame)]
+        return "".join([*parts, *(f"<p>{line}</p>" for line in self.summary())])
+
+    def summary(self) -> list[str]:
+        """What is equal, in sentences."""
+        lines = [
+            _equal(self.equal_settings, len(self.settings), "setting"),
+            _equal(self.equal_figures, len(self.figures), "estimate"),
+        ]
+        if self.shared_logs:
+            lines.append(f"Event logs: identical in {self.identical_logs} of {self.shared_logs} shared logs.")
+        return lines
+
+
+def differences(run_dir_a: str | Path, run_dir_b: str | Path) -> RunDifferences:
+    """What differs between two runs, by what would be printed; equal settings and equal estimates are only counted.
+
+    Raises:
+        ReportError: a run is missing, incomplete or corrupt.
+    """
+    a, b = load_run(run_dir_a), load_run(run_dir_b)
+    settings = _side_by_side(_settings(a, run_dir_a), _settings(b, run_dir_b))
+    figures = _side_by_side(_figures(a.results), _figures(b.results))
+    differing = {k: (x, y) for k, (x, y) in settings.items() if x != y}
+    found = {k: (x, y) for k, (x, y) in figures.items() if x is None or y is None or x.text != y.text}
+    hashes = _side_by_side(a.manifest.log_sha256, b.manifest.log_sha256)
+    shared = [pair for pair in hashes.values() if None not in pair]
+    return RunDifferences(
+        settings=differing,
+        equal_settings=len(settings) - len(differing),
+        figures=found,
+        equal_figures=len(figures) - len(found),
+        shared_logs=len(shared),
+        identical_logs=sum(x == y for x, y in shared),
+    )
 
 
 def compare_runs(run_dir_a: str | Path, run_dir_b: str | Path, console: Console) -> None:
@@ -34,14 +110,31 @@ def compare_runs(run_dir_a: str | Path, run_dir_b: str | Path, console: Console)
     Raises:
         ReportError: a run is missing, incomplete or corrupt.
     """
-    a, b = load_run(run_dir_a), load_run(run_dir_b)
+    found = differences(run_dir_a, run_dir_b)
+    about_settings, about_estimates, *about_logs = found.summary()
     show(console, f"A: {run_dir_a}")
     show(console, f"B: {run_dir_b}")
     console.print()
-    settings_a, settings_b = (_settings(run, folder) for run, folder in ((a, run_dir_a), (b, run_dir_b)))
-    _print_settings(settings_a, settings_b, console)
-    _print_figures(_figures(a.results), _figures(b.results), console)
-    _print_logs(a, b, console)
+    if found.settings:
+        table = new_table("Settings that differ", ["setting", "A", "B"])
+        for key, pair in found.settings.items():
+            add_row(table, [key, *(_ABSENT if text is None else text for text in pair)])
+        console.print(table)
+    show(console, about_settings)
+    console.print()
+    if found.figures:
+        table = new_table("Estimates that differ", ["estimate", "A", "B", "B - A"])
+        for key, (left, right) in found.figures.items():
+            add_row(table, [key, *(f.text if f else _ABSENT for f in (left, right)), _difference(left, right)])
+        console.print(table)
+    show(console, about_estimates)
+    for line in about_logs:
+        show(console, line)
+
+
+def _side_by_side(a: Mapping[str, _Value], b: Mapping[str, _Value]) -> dict[str, tuple[_Value | None, _Value | None]]:
+    """Key -> what each has; the keys of A first."""
+    return {key: (a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b])}
 
 
 def flatten(value: object, path: str = "") -> dict[str, str]:
@@ -73,38 +166,6 @@ def _settings(run: Run, folder: str | Path) -> dict[str, str]:
         raise ReportError(f"{Path(folder) / SCENARIO_FILE}: not readable as YAML: {error}") from error
 
 
-def _print_settings(a: Mapping[str, str], b: Mapping[str, str], console: Console) -> None:
-    keys = list(dict.fromkeys([*a, *b]))
-    differing = [k for k in keys if a.get(k) != b.get(k)]
-    if differing:
-        table = new_table("Settings that differ", ["setting", "A", "B"])
-        for key in differing:
-            add_row(table, [key, a.get(key, _ABSENT), b.get(key, _ABSENT)])
-        console.print(table)
-    show(console, _equal(len(keys) - len(differing), len(differing), "setting"))
-    console.print()
-
-
-def _print_figures(a: Mapping[str, _Figure], b: Mapping[str, _Figure], console: Console) -> None:
-    keys = list(dict.fromkeys([*a, *b]))
-    differing = [k for k in keys if k not in a or k not in b or a[k].text != b[k].text]
-    if differing:
-        table = new_table("Estimates that differ", ["estimate", "A", "B", "B - A"])
-        for key in differing:
-            left, right = a.get(key), b.get(key)
-            texts = [f.text if f else _ABSENT for f in (left, right)]
-            add_row(table, [key, *texts, _difference(left, right)])
-        console.print(table)
-    show(console, _equal(len(keys) - len(differing), len(differing), "estimate"))
-
-
-def _print_logs(a: Run, b: Run, console: Console) -> None:
-    shared = [arm for arm in a.manifest.log_sha256 if arm in b.manifest.log_sha256]
-    same = [arm for arm in shared if a.manifest.log_sha256[arm] == b.manifest.log_sha256[arm]]
-    if shared:
-        show(console, f"Event logs: identical in {len(same)} of {len(shared)} shared logs.")
-
-
 def _equal(equal: int, differing: int, noun: str) -> str:
     nouns = noun if equal == 1 else f"{noun}s"
     if not differing:
@@ -112,7 +173,7 @@ def _equal(equal: int, differing: int, noun: str) -> str:
     return f"{equal} other {nouns} {'is' if equal == 1 else 'are'} equal."
 
 
-def _figures(results: Results) -> dict[str, _Figure]:
+def _figures(results: Results) -> dict[str, Figure]:
     """Every estimate by the name that thresholds give it."""
     figures = {f"responsiveness.{r.similarity}[{r.arm}]": _change(r.response) for r in results.responsiveness}
     figures |= {f"lift.{c.metric}[{c.arm}]": _change(c.lift) for c in results.comparisons}
@@ -122,15 +183,15 @@ def _figures(results: Results) -> dict[str, _Figure]:
     return figures
 
 
-def _change(estimate: Estimate) -> _Figure:
-    return _Figure(estimate.value, percent(estimate), lambda d: f"{signed(100 * d, 1)}pp")
+def _change(estimate: Estimate) -> Figure:
+    return Figure(estimate.value, percent(estimate), lambda d: f"{signed(100 * d, 1)}pp")
 
 
-def _level(estimate: Estimate, unit: str) -> _Figure:
-    return _Figure(estimate.value, level(estimate, unit), lambda d: f"{'+' if d > 0 else ''}{level_value(d, unit)}")
+def _level(estimate: Estimate, unit: str) -> Figure:
+    return Figure(estimate.value, level(estimate, unit), lambda d: f"{'+' if d > 0 else ''}{level_value(d, unit)}")
 
 
-def _difference(a: _Figure | None, b: _Figure | None) -> str:
+def _difference(a: Figure | None, b: Figure | None) -> str:
     if a is None or b is None or not math.isfinite(b.value - a.value):
         return _ABSENT
     return b.difference(b.value - a.value)

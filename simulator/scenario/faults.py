@@ -81,6 +81,7 @@ class Sources:
         values, keys: path -> position of the value, and of its key or list entry.
         overrides: the texts of `--set`, with the paths that they set; later ones win.
         faulty: the paths at which faults were noted.
+        has_text: whether there is a text, in which a fault can be located; settings given as Python objects have none.
     """
 
     file: str
@@ -88,6 +89,7 @@ class Sources:
     keys: dict[Path, Position] = field(default_factory=dict)
     overrides: list[tuple[Path, str]] = field(default_factory=list)
     faulty: PathSet = field(default_factory=PathSet)
+    has_text: bool = True
     _found: list[tuple[tuple[int, int, int], Fault]] = field(default_factory=list)
 
     def report(self, path: Path, got: str, expected: str, *, on_key: bool = False, also: Sequence[Path] = ()) -> None:
@@ -138,7 +140,8 @@ class Sources:
         while written not in self.values and written:
             written = written[:-1]
         places = self.keys if on_key and written in self.keys else self.values
-        self.report_at(places.get(written, Position(1, 1)), format_path(path), got, expected)
+        position = places.get(written, Position(1, 1)) if self.has_text else None
+        self.report_at(position, format_path(path), got, expected)
 
     def _overridden_by(self, path: Path) -> int | None:
         hits = [i for i, (target, _) in enumerate(self.overrides) if path[: len(target)] == target]

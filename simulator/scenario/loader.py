@@ -1,8 +1,8 @@
-"""Reads scenarios: from bytes that nobody has to trust to a validated `Scenario`, or to all of its located faults."""
+"""Reads scenarios: from bytes or objects that nobody has to trust to a `Scenario`, or to all of its located faults."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -11,6 +11,7 @@ from simulator.scenario.checks import Draft, check_whole
 from simulator.scenario.faults import ScenarioErrors, Sources, describe, one_of
 from simulator.scenario.overrides import apply_overrides
 from simulator.scenario.parts import Parts
+from simulator.scenario.plain_data import plain_data
 from simulator.scenario.presets import merge_beneath, preset_names, read_preset
 from simulator.scenario.schema import Scenario
 from simulator.scenario.validation import validate
@@ -23,7 +24,7 @@ class LoadedScenario:
 
     Attributes:
         scenario: all settings in force, after preset and overrides.
-        name: the file's stem.
+        name: the file's stem; `scenario` where there is no file.
         path: the file; tables are relative to its folder.
         text: the file as written.
     """
@@ -60,6 +61,45 @@ def load_scenario(
         if not sources.faults:
             sources.report((), got, "a mapping with question, expected, run_time, arms and control")
         raise ScenarioErrors(sources.faults)
+    scenario = _complete(data, path, sources, overrides, seed, parts)
+    return LoadedScenario(scenario, path.stem, path, text)
+
+
+def load_mapping(
+    settings: Mapping[str, Any],
+    *,
+    path: FilePath = FilePath("scenario"),
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    parts: Parts,
+) -> LoadedScenario:
+    """Complete and check a scenario that is given as Python objects.
+
+    Args:
+        settings: what a scenario's file says, as dicts, lists and single values; not changed.
+        path: tables are relative to its folder, and its stem is the scenario's name; it need not exist.
+        overrides, seed, parts: as for `load_scenario`.
+
+    Raises:
+        ScenarioErrors: with all that is wrong, each with the path of the setting.
+    """
+    sources = Sources(path.stem, has_text=False)
+    data = plain_data(settings, sources)
+    sources.raise_if_any()
+    text = write_yaml(data)
+    scenario = _complete(data, path, sources, overrides, seed, parts)
+    return LoadedScenario(scenario, path.stem, path, text)
+
+
+def _complete(
+    data: dict[str, Any],
+    path: FilePath,
+    sources: Sources,
+    overrides: Sequence[str],
+    seed: int | None,
+    parts: Parts,
+) -> Scenario:
+    """The scenario of plain data, which overrides and preset change in place."""
     settings = [*overrides, f"seed={seed}"] if seed is not None else list(overrides)
     apply_overrides(data, settings, sources)
     _apply_preset(data, sources)
@@ -67,7 +107,7 @@ def load_scenario(
     check_whole(Draft(data, path, sources, sources.faulty.copy(), parts))
     sources.raise_if_any()
     assert scenario is not None  # a scenario without an instance has faults
-    return LoadedScenario(scenario, path.stem, path, text)
+    return scenario
 
 
 def resolved_yaml(scenario: Scenario) -> str:

@@ -28,7 +28,8 @@ def apply_overrides(data: dict[str, Any], overrides: list[str], sources: Sources
     """Set values in a scenario's data.
 
     Args:
-        data: changed in place; sections that the file leaves out are added.
+        data: changed in place; sections that the file leaves out are added, and a list grows by an entry where its
+            next free index is set, such as `arms[2]={...}` of two arms.
         overrides: texts `path=value`, the value in YAML; applied in order.
         sources: learns which values come from an override, and receives the faults.
     """
@@ -66,6 +67,9 @@ def _place(node: Any, model: type[BaseModel] | None, path: Path, depth: int, val
     annotation: object = dict
     if isinstance(part, int):
         entries = len(node) if isinstance(node, list) else 0
+        if isinstance(node, list) and last and part == entries:
+            node.append(value)
+            return
         if part >= entries:
             raise _OverrideError(
                 format_path(path[: depth + 1]), f"an entry of {format_path(path[:depth])}, which has {entries}"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-import simulator.run
+import simulator.running
 from recommenders.base import RecommenderError
 from simulator.cli import main
 from simulator.experiment.results import Manifest, Results, Verdict
@@ -72,7 +72,7 @@ def run_that(monkeypatch: pytest.MonkeyPatch, outcome: Exception | BaseException
             raise outcome
         return SimpleNamespace(folder=Path("results/mine/one"), results=outcome, manifest=MANIFEST)
 
-    monkeypatch.setattr(simulator.run, "run_scenario", run_scenario)
+    monkeypatch.setattr(simulator.running, "run_scenario", run_scenario)
     return calls
 
 
@@ -146,7 +146,9 @@ def test_a_failed_threshold_exits_with_1(scenario: str, monkeypatch: pytest.Monk
     assert invoke("run", scenario).exit_code == 1
 
 
-@pytest.mark.parametrize("outcome", [KeyboardInterrupt(), simulator.run.RunInterruptedError("interrupted; left in x")])
+@pytest.mark.parametrize(
+    "outcome", [KeyboardInterrupt(), simulator.running.RunInterruptedError("interrupted; left in x")]
+)
 def test_interruption_exits_with_130_and_a_message(
     scenario: str, monkeypatch: pytest.MonkeyPatch, outcome: BaseException
 ) -> None:

@@ -167,7 +167,7 @@ def test_ctrl_c_leaves_nothing_that_looks_whole(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulator.run.run_arm", interrupted)
+    monkeypatch.setattr("simulator.running.run_arm", interrupted)
     folder, output = run(scenario, tmp_path, code=130)
     assert folder.name.endswith(".partial")
     assert f"interrupted; the unfinished run is left in {folder}" in output

@@ -55,6 +55,11 @@ def test_text_that_looks_like_something_else_survives_the_round_trip(tmp_path: P
     assert load_text(tmp_path, resolved_yaml(scenario)).scenario == scenario
 
 
+def test_an_override_of_the_next_free_index_adds_an_entry(tmp_path: Path) -> None:
+    overrides = ["arms[1]={name: more, recommender: popularity}", "arms[1].name=other"]
+    assert [arm.name for arm in load_text(tmp_path, MINIMAL, overrides=overrides).scenario.arms] == ["base", "other"]
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [

@@ -1,4 +1,4 @@
-"""Runs a scenario from file to report. With `cli.py` the only place that meets concrete recommenders."""
+"""Runs a scenario from file to report. Below the command line and `api.py`, the place that meets recommenders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from simulator.engine.log_files import log_hash, write_log
 from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
 from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm, run_mixed
+from simulator.finished import FinishedRun
 from simulator.progress import StudyProgress, throttled
 from simulator.report import (
     ReportError,
@@ -49,21 +50,6 @@ _ONE_WORLD = "one world"
 _Tell = Callable[[str, str, float, float, int], None]
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run that is whole.
-
-    Attributes:
-        folder: where everything is.
-        results: what was found.
-        manifest: how it was made.
-    """
-
-    folder: Path
-    results: Results
-    manifest: Manifest
-
-
 class RunInterruptedError(Exception):
     """The user stopped a run; the message says what is left of it."""
 
@@ -78,7 +64,7 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
         out: the folder of all runs.
         jobs: arms that run at the same time, each in a process of its own; 1 runs them here. Never changes a result.
         console: shows progress if it is a terminal.
-        command: the command line, for the manifest.
+        command: the command line or the call, for the manifest.
 
     Raises:
         EngineError, RecommenderError, CatalogueError: the scenario cannot be run.
