@@ -58,7 +58,8 @@ def run(
     Raises:
         LookupError: a bare name that no shipped scenario has.
         ScenarioErrors: with all that is wrong with the scenario.
-        EngineError, RecommenderError, BehaviourError, MetricError, CatalogueError, ReplayError, LogError: it cannot be run.
+        EngineError, RecommenderError, BehaviourError, MetricError, CatalogueError, ReplayError, LogError: it
+            cannot be run.
         ReportError: a report that the scenario names failed; the run is whole, in the folder that the message names.
         WorkerDiedError: a process of `jobs` died.
         RunInterruptedError: Ctrl-C, or the notebook's stop button.

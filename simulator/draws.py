@@ -52,6 +52,7 @@ class Purpose(IntEnum):
     BOOTSTRAP = 17
     RECOMMENDER_ANEW = 18
     USER_MODEL = 19
+    EPISODE = 20
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:

@@ -29,6 +29,7 @@ LAYER = {
     "report": 4,
     "progress": 4,
     "api": 5,
+    "gym": 6,
     "finished": 5,
     "running": 5,
     "workers": 5,
@@ -37,7 +38,7 @@ LAYER = {
 }
 FIRST_COMPOSING_LAYER = LAYER["running"]
 CONTRACT = {"recommenders.base", "recommenders.contract", "recommenders.plugins"}
-HOME = {"simpy": "simulator.engine", "torch": "recommenders"}
+HOME = {"gymnasium": "simulator.gym", "simpy": "simulator.engine", "torch": "recommenders"}
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,23 @@ class History:
         columns = {f.name: getattr(self, f.name).copy() for f in fields(self) if f.name != "length"}
         return History(self.length, **columns)
 
+    def restore(self, users: Rows, earlier: History) -> None:
+        """Put users back to where they were in an earlier copy of this history.
+
+        Args:
+            users: intp[n], no user twice.
+            earlier: of all users; its ring may be narrower.
+        """
+        for name, nothing in zip(_COLUMNS, (PADDING, 0, 0.0, NEVER), strict=True):
+            getattr(self, name)[users] = nothing
+        self.count[users] = earlier.count[users]
+        width = earlier.item.shape[1]
+        event = self.count[users][:, None] + np.arange(-width, 0)
+        row, nth = np.nonzero(event >= 0)
+        event, user = event[row, nth], users[row]
+        for name in _COLUMNS:
+            getattr(self, name)[user, event % self.item.shape[1]] = getattr(earlier, name)[user, event % width]
+
     def windows(self, users: Rows, tick: Int64, delay: int, length: int) -> Windows:
         """The last `length` events of each user that were given at least `delay` ticks before `tick`.
 

@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from recommenders.base import Bool, Int64, Recommender, Requests
+from recommenders.base import Bool, Float64, Int32, Recommender, Requests
 from simulator.engine.collector import Collector, Served
 from simulator.engine.history import History
 from simulator.engine.serving import serve
@@ -97,44 +97,60 @@ class UserPool:
 
     def _serve(self, users: Rows, recommender: Recommender, eligible: Bool) -> None:
         clock = perf_counter()
-        state = self.state
-        tick = state.wake_tick[users]
-        requests = self._requests(users, tick, recommender, eligible)
+        requests = self.requests(users, recommender, eligible)
         clock = self.stopwatch.add("requests", clock)
         slates = serve(self.arm, recommender, requests, self.slate_size, self.world.draws)
-        clock = self.stopwatch.add("scoring", clock)
-        responses = self.behaviour.respond(self.world, state, users, tick, slates.item)
+        self.stopwatch.add("scoring", clock)
+        self.collector.add(self.respond(users, slates.item, slates.propensity))
+
+    def respond(self, users: Rows, item: Int32, propensity: Float64 | None = None) -> Served:
+        """Serve slates to users at their due requests; they respond, and live on to their next requests.
+
+        Args:
+            users: intp[n], no user twice.
+            item: int32[n, k], different eligible items for each user.
+            propensity: float64[n, k], or None for a deterministic policy.
+        """
+        clock = perf_counter()
+        state = self.state
+        tick, session, step = state.wake_tick[users], state.session[users], state.step[users]
+        responses = self.behaviour.respond(self.world, state, users, tick, item)
         clock = self.stopwatch.add("behaviour", clock)
-        self.behaviour.advance(self.world, state, users, tick, slates.item, responses)
+        self.behaviour.advance(self.world, state, users, tick, item, responses)
         clock = self.stopwatch.add("state", clock)
         self.history.append(
             users,
             tick,
             max(self.ingestion_delay, self.longest_delay),
-            slates.item,
+            item,
             responses.feedback,
             responses.dwell_seconds,
             responses.done_after,
         )
-        clock = self.stopwatch.add("history", clock)
-        self.collector.add(
-            Served(
-                tick,
-                requests.user,
-                requests.session,
-                requests.step,
-                state.satisfaction[users],
-                slates.item,
-                responses.feedback,
-                responses.dwell_seconds,
-                responses.done_after,
-                responses.dislike_probability,
-                slates.propensity,
-            )
+        self.stopwatch.add("history", clock)
+        return Served(
+            tick,
+            users.astype(np.int32),
+            session,
+            step,
+            state.satisfaction[users],
+            item,
+            responses.feedback,
+            responses.dwell_seconds,
+            responses.done_after,
+            responses.dislike_probability,
+            propensity,
         )
-        self.stopwatch.add("log", clock)
 
-    def _requests(self, users: Rows, tick: Int64, recommender: Recommender, eligible: Bool) -> Requests:
+    def requests(self, users: Rows, recommender: Recommender, eligible: Bool) -> Requests:
+        """The due requests of users, as a recommender is given them.
+
+        Args:
+            users: intp[n].
+            recommender: its traits say what it reads.
+            eligible: bool[n_items], what may be shown to all of them.
+        """
+        tick = self.state.wake_tick[users]
         windows = self.history.windows(users, tick, self.ingestion_delay, recommender.traits.history_length)
         utility = UtilityOf(self.world, self.state, users) if recommender.traits.needs_utility else None
         return Requests(

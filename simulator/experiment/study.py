@@ -103,24 +103,53 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
         EngineError: the logging policy broke its contract.
         MetricError: a metric of the user's own failed or broke its contract on the warm-up.
     """
-    world = build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
+    world = scenario_world(scenario, directory)
+    length = max((build_recommender(name, build).traits.history_length for name, build in arms.items()), default=0)
+    start = warm_up(scenario, world, policy, length, watch)
+    if scenario.ab_test is not None:
+        rehearse(
+            scenario.metrics, start.log, world.catalogue.features,
+            n_users=world.population.n_users, end_tick=scenario.warm_up,
+        )  # fmt: skip
+    return Study(scenario, world, start)
+
+
+def scenario_world(scenario: Scenario, directory: Path) -> World:
+    """The world of a scenario, long enough for its experiments.
+
+    Args:
+        scenario: the settings.
+        directory: what relative paths of tables start from.
+
+    Raises:
+        CatalogueError: the table of items cannot be used.
+    """
+    return build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
+
+
+def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int, watch: Watch) -> Snapshot:
+    """Let the logging policy serve until the arms part.
+
+    Args:
+        scenario: the settings.
+        world: built from them.
+        policy: builds the logging policy.
+        history_length: the longest window of feedback that anybody will ask for afterwards.
+        watch: told of progress.
+
+    Raises:
+        EngineError: the logging policy broke its contract.
+    """
     behaviour = behaviour_of(world)
-    builds = {"logging_policy": policy, **arms}
-    length = max(build_recommender(name, build).traits.history_length for name, build in builds.items())
-    model = _fit("logging_policy", policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch)
+    length = max(build_recommender("logging_policy", policy).traits.history_length, history_length)
+    model = fit_arm("logging_policy", policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch)
     platform = scenario.platform.model_copy(update={"retrain_every": None})
     service = Service("logging_policy", policy, platform)
-    trajectory = simulate(
+    return simulate(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
-    )  # fmt: skip
-    if scenario.ab_test is not None:
-        rehearse(
-            scenario.metrics, trajectory.end.log, world.catalogue.features,
-            n_users=world.population.n_users, end_tick=scenario.warm_up,
-        )  # fmt: skip
-    return Study(scenario, world, trajectory.end)
+    ).end  # fmt: skip
 
 
 def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
@@ -135,7 +164,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
     platform = scenario.platform_of(name)
     seconds: dict[str, float] = {}
     clock = perf_counter()
-    model = _fit(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
+    model = fit_arm(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
     seconds["training"] = perf_counter() - clock
     service = Service(name, build, platform, retrain_from=start.tick)
     log, branches = _EMPTY, None
@@ -190,7 +219,7 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
         return ()
     clock = perf_counter()
     models = {
-        name: _fit(name, build, start.log, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
+        name: fit_arm(name, build, start.log, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
         for name, build in builds.items()
     }
     seconds = {"training": perf_counter() - clock}
@@ -213,7 +242,21 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
     return tuple(ArmOutcome(name, log, None, {} if i else seconds) for i, (name, log) in enumerate(logs.items()))
 
 
-def _fit(arm: str, build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch) -> State:
+def fit_arm(arm: str, build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch) -> State:
+    """A model of an arm, trained on the feedback that a log has delivered by a tick.
+
+    Args:
+        arm: its name, for errors.
+        build: makes an unfitted recommender.
+        log: in order of (tick, user, slot).
+        world: the frozen world.
+        delay: how long feedback travels.
+        tick: now.
+        watch: told of progress.
+
+    Raises:
+        EngineError: the recommender could not be trained.
+    """
     recommender = build_recommender(arm, build)
     with blaming(arm, "training"):
         recommender.fit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 
 from recommenders.base import Float32, Int32, Int64
 
@@ -60,6 +61,11 @@ class UserState:
     def copy(self) -> UserState:
         """An independent copy."""
         return type(self)(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
+
+    def restore(self, users: npt.NDArray[np.intp], earlier: UserState) -> None:
+        """Put users, intp[n], back to where they were in an earlier copy of this state."""
+        for f in fields(self):
+            getattr(self, f.name)[users] = getattr(earlier, f.name)[users]
 
 
 def new_state(taste: Float32) -> UserState:
