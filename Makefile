@@ -1,14 +1,15 @@
 # Everything runs in .venv, which is made on first use and brought up to date when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench adapters clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+ADAPTERS := .venv-adapters
 export OMP_NUM_THREADS := 1
 
 help: ## Say what there is.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Run scenarios/quickstart.yaml and say where the report is (under 90 s on 2 cores).
 	$(BIN)/pushback run scenarios/quickstart.yaml
@@ -27,11 +28,22 @@ types: $(INSTALLED) ## Check types, strictly.
 bench: $(INSTALLED) ## Measure speed and memory.
 	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
 
+adapters: $(ADAPTERS)/.installed ## Test the models of other libraries, in .venv-adapters.
+	$(ADAPTERS)/bin/python -m pytest tests/recommenders/adapters
+
 clean: ## Remove the environment, builds and caches; results stay.
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-adapters build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# RecTools without its dependencies, which the extra has brought: its metadata refuses NumPy 2 before Python 3.13.
+$(ADAPTERS)/.installed: pyproject.toml constraints-adapters.txt
+	$(PYTHON) -m venv $(ADAPTERS)
+	$(ADAPTERS)/bin/python -m pip install -q --disable-pip-version-check -c constraints-adapters.txt \
+		-e '.[testing,implicit,lenskit,rectools]'
+	$(ADAPTERS)/bin/python -m pip install -q --disable-pip-version-check -c constraints-adapters.txt --no-deps rectools
 	@touch $@

@@ -9,14 +9,20 @@ group `pushback.recommenders`, or `module:Class`. A recommender's class names it
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from recommenders.base import Config, Recommender, RecommenderError
+from recommenders.extras import IMPLICIT, LENSKIT, RECTOOLS, Extra
 from recommenders.plugins import Entry, Kind
 
 
 def _built_in(name: str, class_name: str, summary: str, package: str = "recommenders") -> Entry:
     return Entry(name, f"{package}.{name}:{class_name}", summary)
+
+
+def _adapter(library: str, name: str, class_name: str, summary: str) -> Entry:
+    return Entry(f"{library}_{name}", f"{_ADAPTERS}.{library}:{class_name}", summary)
 
 
 _HEURISTICS = "recommenders.heuristics"
@@ -59,8 +65,24 @@ BUILT_IN: Mapping[str, Entry] = {
             "latent_intent", "LatentIntent", "Attention model told an intent inferred from behaviour.", _NEIGHBOURS
         ),
         _built_in("http", "HttpRecommender", "A model that a server of yours serves, over HTTP.", _ADAPTERS),
+        _adapter("implicit", "als", "ImplicitAls", "implicit's ALS; if so set, it reads dislikes."),
+        _adapter("lenskit", "item_knn", "LenskitItemKnn", "LensKit's item-kNN, on what was liked."),
+        _adapter("lenskit", "als", "LenskitAls", "LensKit's implicit ALS, on what was liked."),
+        _adapter("lenskit", "biased_mf", "LenskitBiasedMf", "LensKit's ALS on ratings; it reads dislikes."),
+        _adapter("rectools", "sasrec", "RectoolsSasRec", "RecTools' SASRec; no negative feedback."),
+        _adapter("rectools", "bert4rec", "RectoolsBert4Rec", "RecTools' BERT4Rec; no negative feedback."),
     )
 }
+
+EXTRAS: Mapping[str, Extra] = {
+    "implicit_als": IMPLICIT,
+    "lenskit_item_knn": LENSKIT,
+    "lenskit_als": LENSKIT,
+    "lenskit_biased_mf": LENSKIT,
+    "rectools_sasrec": RECTOOLS,
+    "rectools_bert4rec": RECTOOLS,
+}
+"""The optional extras that recommenders need, by their names."""
 
 
 KIND = Kind("recommender", "Class", BUILT_IN, RecommenderError)
@@ -95,9 +117,22 @@ def config_class(name: str) -> type[Config]:
     return KIND.config_class(KIND.load_class(resolve(name)), name)
 
 
+def require_extra(name: str) -> None:
+    """Check that the optional extra that a recommender needs, if any, is installed; nothing is imported.
+
+    Raises:
+        RecommenderError: it is not; the message says what installs it.
+    """
+    if name in EXTRAS:
+        EXTRAS[name].require(name)
+
+
 def describe_all() -> list[Entry]:
-    """All recommenders with a name: the built-in ones, then those of other packages, by name."""
-    return [*BUILT_IN.values(), *KIND.describe_installed(KIND.load_class)]
+    """All recommenders with a name: the built-in ones, then those of other packages, by name.
+
+    The summary of one whose extra is missing says so.
+    """
+    return [*(_with_what_is_missing(entry) for entry in BUILT_IN.values()), *KIND.describe_installed(KIND.load_class)]
 
 
 def resolve(name: str) -> Entry:
@@ -107,3 +142,10 @@ def resolve(name: str) -> Entry:
         RecommenderError: no such name.
     """
     return BUILT_IN[name] if name in BUILT_IN else KIND.find(name)
+
+
+def _with_what_is_missing(entry: Entry) -> Entry:
+    extra = EXTRAS.get(entry.name)
+    if extra is None or not extra.is_missing():
+        return entry
+    return replace(entry, summary=f"{entry.summary} Not installed: {extra.install}")

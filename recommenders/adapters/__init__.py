@@ -1,1 +1,1 @@
-"""Recommenders that run elsewhere, as arms."""
+"""Recommenders of other libraries, and served ones, as arms."""

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ErrorType
 
 from recommenders.base import Config, Float32, RecommenderError, Requests, Scorer, State
-from recommenders.registry import build, config_class, resolve
+from recommenders.registry import build, config_class, require_extra, resolve
 from recommenders.topk import hide_viewed
 
 STATE_PREFIX = "model."
@@ -33,6 +33,7 @@ class ModelConfig(Config):
     def _is_a_scorer(cls, name: str) -> str:
         try:
             config_class(name)
+            require_extra(name)
         except RecommenderError as error:
             raise ValueError(str(error)) from error
         module, _, class_name = resolve(name).target.partition(":")

@@ -37,6 +37,20 @@ class RegisteredRecommenders:
         except RecommenderError as error:
             raise LookupError(str(error)) from error
 
+    def require_extra(self, name: str) -> None:
+        """Check that the optional extra that a recommender needs is installed.
+
+        Raises:
+            LookupError: it is not; the message says what installs it.
+        """
+        from recommenders import registry
+        from recommenders.base import RecommenderError
+
+        try:
+            registry.require_extra(name)
+        except RecommenderError as error:
+            raise LookupError(str(error)) from error
+
 
 class RegisteredMetrics:
     """The registered metrics, as the scenario loader asks for them."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recommenders.base import RecommenderError
 from recommenders.offline.backtest import ModelSpec
-from recommenders.registry import BUILT_IN, build
+from recommenders.registry import BUILT_IN, EXTRAS, build
 from simulator.commands.components import RegisteredRecommenders
 from simulator.scenario.faults import Sources, describe
 from simulator.scenario.parts import expected_part
@@ -114,10 +114,13 @@ def default_models() -> list[ModelSpec]:
     """Every built-in recommender that ranks a log with its default settings.
 
     Left out: what reads latent utilities, which no log has; what needs settings; and random slates, whose figures are
-    known beforehand (a hit with chance k over the size of the catalogue) and slow to draw for long histories.
+    known beforehand (a hit with chance k over the size of the catalogue) and slow to draw for long histories; and what
+    needs an optional extra, so that the list is the same wherever it runs.
     """
     found = []
     for name in BUILT_IN:
+        if name in EXTRAS:
+            continue
         try:
             recommender = build(name)
         except ValidationError:
@@ -154,6 +157,7 @@ def _check_entry(entry: _Entry, place: tuple[str | int, ...], sources: Sources) 
     recommenders, name = RegisteredRecommenders(), entry.recommender
     try:
         settings = recommenders.config_class(name)
+        recommenders.require_extra(name)
     except LookupError as error:
         expected = expected_part("recommender", "Class", name, recommenders, error)
         sources.report((*place, "recommender"), describe(name), expected)

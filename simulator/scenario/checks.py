@@ -100,6 +100,17 @@ def _check_recommenders(draft: Draft) -> None:
     policies += [("arms", i) for i in range(len(draft.entries("arms")))]
     for path in policies:
         _check_configured(draft, path, "recommender", draft.parts.recommenders)
+        _check_extra(draft, (*path, "recommender"))
+
+
+def _check_extra(draft: Draft, path: Path) -> None:
+    name = draft.get(*path)
+    if not isinstance(name, str):
+        return
+    try:
+        draft.parts.recommenders.require_extra(name)
+    except LookupError as error:
+        draft.sources.report(path, describe(name), f"a recommender whose library is installed ({error.args[0]})")
 
 
 def _check_user_model(draft: Draft) -> None:

@@ -31,6 +31,18 @@ class ConfigLookup(PartLookup, Protocol):
         ...
 
 
+class RecommenderLookup(ConfigLookup, Protocol):
+    """Recommenders, which may need a library."""
+
+    def require_extra(self, name: str) -> None:
+        """Check that the library that a recommender needs is installed.
+
+        Raises:
+            LookupError: it is not; the message says what installs it.
+        """
+        ...
+
+
 class MetricLookup(PartLookup, Protocol):
     """Metrics."""
 
@@ -70,7 +82,7 @@ class Parts:
         reports: what is written of a finished run.
     """
 
-    recommenders: ConfigLookup
+    recommenders: RecommenderLookup
     metrics: MetricLookup
     behaviours: ConfigLookup
     reports: ReportLookup

@@ -52,6 +52,9 @@ class StandInConfigs:
             raise LookupError(f"no module named {name.partition(':')[0]}")
         return self._classes[name]
 
+    def require_extra(self, name: str) -> None:
+        pass
+
 
 class StandInMetrics:
     """Plays `simulator.experiment.metrics.registry`; another package brings `boredom`."""
