@@ -29,7 +29,8 @@ bench: $(INSTALLED) ## Measure speed and memory.
 	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
 
 adapters: $(ADAPTERS)/.installed ## Test the models of other libraries, in .venv-adapters.
-	$(ADAPTERS)/bin/python -m pytest tests/recommenders/adapters
+	$(ADAPTERS)/bin/python -m pytest tests/recommenders/adapters/test_adapters.py tests/recommenders/test_registry.py
+	$(ADAPTERS)/bin/pushback validate scenarios/adapters.yaml
 
 clean: ## Remove the environment, builds and caches; results stay.
 	rm -rf .venv .venv-adapters build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
