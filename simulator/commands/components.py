@@ -70,13 +70,17 @@ class RegisteredMetrics:
 def load(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedScenario:
     """Read a scenario against the recommenders and metrics that there are.
 
-    A recommender or a metric given by its module may lie in the working folder, which Python does not search for an
-    installed command.
+    A recommender or a metric given by its module may lie in the working folder.
 
     Raises:
         ScenarioErrors: with all that is wrong.
     """
+    search_working_folder()
+    return load_scenario(path, overrides=overrides, seed=seed, configs=RegisteredConfigs(), metrics=RegisteredMetrics())
+
+
+def search_working_folder() -> None:
+    """Let modules be imported from the working folder, which Python does not search for an installed command."""
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
-    return load_scenario(path, overrides=overrides, seed=seed, configs=RegisteredConfigs(), metrics=RegisteredMetrics())
