@@ -632,7 +632,7 @@ def check(
     try:
         from simulator.commands import check as checking
     except ModuleNotFoundError as error:
-        if error.name != "hypothesis":
+        if (error.name or "").partition(".")[0] != "hypothesis":
             raise
         _fail("pushback check needs hypothesis, which is not installed: pip install 'pushback[testing]'")
     from rich.console import Console

@@ -134,10 +134,9 @@ def print_report(report: Report, console: Console) -> None:
     for outcome in report.broken:
         console.print()
         for i, line in enumerate(outcome.explanation.splitlines()):
-            # Unwrapped, as a line that the console broke could not be pasted.
-            console.print(Text(printable(line), style="bold red" if i == 0 else ""), soft_wrap=True, highlight=False)
+            _show_line(console, line, "" if i else "bold red")
     console.print()
-    show(console, report.verdict, "green" if report.passed else "bold red")
+    _show_line(console, report.verdict, "green" if report.passed else "bold red")
 
 
 def list_checks(checks: Sequence[Check], console: Console) -> None:
@@ -147,6 +146,11 @@ def list_checks(checks: Sequence[Check], console: Console) -> None:
         for check in found:
             show(console, f"  {check.name}")
             console.print(Padding(Text(check.law), (0, 0, 0, 4)))
+
+
+def _show_line(console: Console, line: str, style: str) -> None:
+    """Print a line that stays one, however narrow the console: to be pasted, or found by other programs."""
+    console.print(Text(printable(line), style=style), soft_wrap=True, highlight=False)
 
 
 def _read_settings(path: Path, settings: _Settings) -> None:
@@ -161,7 +165,7 @@ def _read_settings(path: Path, settings: _Settings) -> None:
         ) from error
     sources.raise_if_any()
     if not isinstance(data, dict):
-        raise RecommenderError(f"{path}: got {type(data).__name__}, expected a mapping of settings")
+        raise RecommenderError(f"{path}: got {describe(data)}, expected a mapping of settings")
     settings.config.update(data)
     settings.places |= {key: f"{path}:{at.line}:{at.column}" for key, at in sources.keys.items()}
 
@@ -175,6 +179,8 @@ def _settings_faults(name: str, error: ValidationError, settings: _Settings) -> 
         parent = model_at(model, path[:-1], settings.config)
         if detail["type"] == "extra_forbidden" and parent is not None:
             fault = f"got an unknown key, expected {one_of(sorted(parent.model_fields), path[-1])}"
+        elif detail["type"] == "missing":
+            fault = "got nothing, expected a value"
         else:
             fault = f"got {describe(detail['input'])}: {detail['msg']}"
         yield f"{place}: config.{format_path(path)}: {fault}"
