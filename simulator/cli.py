@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -207,10 +207,7 @@ def schema(out: Path | None) -> None:
     if out is None:
         click.echo(text)
         return
-    try:
-        out.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        _fail(f"{out}: got {error.strerror}, expected a file that can be written")
+    _write(out, text)
     click.echo(f"Wrote {out}")
 
 
@@ -597,7 +594,11 @@ def train(model: str, seed: int, out: Path, **log: Any) -> None:
     help="For one example, its fits included. A longer one breaks the law, and ends the run.",
 )
 @click.option(
-    "--json", "json_file", type=click.File("w", "utf-8", lazy=False, atomic=True), help="Write all that was found."
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write all that was found, for other programs.",
 )
 @click.option("--list", "only_list", is_flag=True, help="List the laws by kind, and try none.")
 @click.pass_context
@@ -610,7 +611,7 @@ def check(
     kind: Any,
     seed: int,
     timeout: float,
-    json_file: TextIO | None,
+    json_file: Path | None,
     only_list: bool,
 ) -> None:
     """Check that a recommender keeps the contract: laws, each tried on examples until one breaks it.
@@ -645,13 +646,15 @@ def check(
         return
     if recommender is None:
         raise click.UsageError("Missing argument 'RECOMMENDER' (or --list).")
+    if json_file is not None and not json_file.parent.is_dir():  # said before the checks take their time
+        _fail(f"--json {json_file}: got a folder that does not exist, expected a file that can be written")
     subject = checking.find_subject(recommender, configs)
     report = checking.check_recommender(
         subject, checks, seed=seed, example_seconds=timeout, console=Console(stderr=True)
     )
     checking.print_report(report, Console())
     if json_file is not None:
-        click.echo(report.to_json(), file=json_file)
+        _write(json_file, report.to_json())
     if not report.passed:
         ctx.exit(1)
 
@@ -670,6 +673,13 @@ def _load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> Loaded
     except ScenarioErrors as error:
         count = len(error.faults)
         _fail(f"{error}\n{scenario}: {count} fault{'s' if count > 1 else ''}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        _fail(f"{path}: got {error.strerror}, expected a file that can be written")
 
 
 def _fail(message: str) -> NoReturn:

@@ -100,7 +100,7 @@ def check_recommender(
         console: shows progress if it is a terminal.
     """
     names = [*(check.name for check in checks), ""]
-    who, now = TextColumn("{task.fields[who]}"), TextColumn("{task.fields[now]}")
+    who, now = (TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("who", "now"))
     columns = who, BarColumn(bar_width=24), MofNCompleteColumn(), now
     progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
     with (

@@ -145,7 +145,7 @@ def test_what_is_wrong_is_located(folder: Path) -> None:
         (["popularity", "--config", "a.b=1,a=2,a.b=3"], "got a setting inside of 2, expected a mapping"),
         (["needs_dim:Mine"], "recommender 'needs_dim:Mine': config.dim: got nothing, expected a value"),
         (["popularity", "--only", "zzz"], "only: got 'zzz', expected part of the name of a check"),
-        (["popularity", "--json", "absent/found.json"], "'absent/found.json': No such file or directory"),
+        (["popularity", "--json", "absent/found.json"], "--json absent/found.json: got a folder that does not exist"),
         ([], "Missing argument 'RECOMMENDER'"),
     ]:
         result = check(*arguments)
