@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from recommenders.conformance import CHECKS, Report, check_recommender
+from recommenders.conformance import CHECKS, Report, Subject, check_recommender, run_checks
 from recommenders.conformance.laws import no_arguments
 from recommenders.conformance.report import Outcome, markdown_table
 from recommenders.registry import BUILT_IN
@@ -47,6 +49,29 @@ def _in_a_line(outcome: Outcome) -> str:
     return " ".join(outcome.message.split())
 
 
+def faults_table(broken: Mapping[str, Sequence[type[Any]]]) -> str:
+    """One row a broken recommender.
+
+    Args:
+        broken: name of a check -> the recommenders that it must catch.
+
+    Raises:
+        ValueError: a check does not catch its own.
+    """
+    rows = [("broken recommender", "its fault", "caught by", "found by", "smallest example"), ("---",) * 5]
+    for name, classes in broken.items():
+        for cls in classes:
+            (outcome,) = run_checks(Subject(cls), [CHECKS[name]]).outcomes
+            if outcome.status != "failed":
+                raise ValueError(f"{name}: got {cls.__qualname__} {outcome.status}, expected it caught")
+            fault = inspect.getdoc(cls) or ""
+            call = outcome.code.splitlines()[-1].partition("(")[2].removesuffix(")").removeprefix("subject")
+            example = call.removeprefix(", ")
+            shown = f"`{example}`" if example else ""
+            rows.append((f"`{cls.__qualname__}`", fault.partition("\n")[0], f"`{name}`", str(outcome.examples), shown))
+    return markdown_table(rows)
+
+
 def with_table(text: str, name: str, table: str) -> str:
     """The page's text with a table between its two marks."""
     before, rest = text.split(BEGIN[name])
@@ -59,6 +84,10 @@ def main(arguments: Sequence[str]) -> None:
     name, *others = arguments or ["laws"]
     if name == "shipped":
         table = shipped_table(check_recommender(source) for source in (*BUILT_IN, *others))
+    elif name == "faults":
+        from tests.broken import BROKEN
+
+        table = faults_table(BROKEN)
     else:
         table = laws_table()
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), name, table), encoding="utf-8")

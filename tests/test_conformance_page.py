@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from docs.conformance_table import PAGE, laws_table, shipped_table, with_table
+from docs.conformance_table import PAGE, faults_table, laws_table, shipped_table, with_table
 from recommenders.conformance import CHECKS, check_recommender
 from simulator.cli import main
-from tests.recommenders.conformance.stubborn import Listed, Stubborn
+from tests.recommenders.conformance.stubborn import Listed, Stubborn, StubbornConfig
 
 TEXT = PAGE.read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -52,3 +52,20 @@ def test_a_row_of_the_shipped_names_what_fails_and_why() -> None:
     assert first.split(" | ")[1:3] == ["0", "0"]
     assert first.split(" | ")[3].startswith("`check_slates_are_valid`: scores are float64, see issue 12 (slates.score")
     assert second.split(" | ")[4].startswith("`check_slates_are_valid`: slates.score: got float64")
+
+
+class Wrong(Stubborn):
+    """Scores are float64 now and then."""
+
+    def __init__(self, config: StubbornConfig) -> None:
+        super().__init__(StubbornConfig(fault="dtype"))
+
+
+def test_a_row_of_the_faults_says_what_caught_them_and_how() -> None:
+    *_, row = faults_table({"check_slates_are_valid": [Wrong]}).splitlines()
+    name, fault, check, found_by, example = row.strip("| ").split(" | ")
+    assert (name, fault, check) == ("`Wrong`", "Scores are float64 now and then.", "`check_slates_are_valid`")
+    assert int(found_by) > 1
+    assert example == "`asks=[Ask([(7, 3)])], k=3, excluded=[]`"
+    with pytest.raises(ValueError, match="got Stubborn passed, expected it caught"):
+        faults_table({"check_slates_are_valid": [Stubborn]})
