@@ -138,7 +138,11 @@ def _n_examples(check: Check, subject: Subject, example_seconds: float) -> int:
     try:
         with time_limit(example_seconds):
             subject.fitted()
-    except (Violation, OutOfTime):  # the first example will say so
+    except OutOfTime:
+        return FEWEST_FITS
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the first example will tell what
         return FEWEST_FITS
     return min(check.examples, max(FEWEST_FITS, int(FITTING_SECONDS / max(subject.fit_seconds, 1e-9))))
 

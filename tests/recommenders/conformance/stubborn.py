@@ -26,7 +26,9 @@ from recommenders.topk import top_k
 
 
 class StubbornConfig(Config):
-    fault: Literal["none", "dtype", "raises", "exits", "quits", "hangs", "deaf", "prints", "slow", "no_fit"] = "none"
+    fault: Literal["none", "dtype", "raises", "exits", "quits", "hangs", "deaf", "prints", "no_fit", "quits_fit"] = (
+        "none"
+    )
 
 
 class Quit(BaseException):
@@ -47,6 +49,8 @@ class Stubborn:
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
         if self.fault == "no_fit":
             raise ValueError("nothing to learn")
+        if self.fault == "quits_fit":
+            raise Quit("enough")
         self.fits.append(self.fault)
         self.items = items
 
@@ -73,8 +77,6 @@ class Stubborn:
                 wait_whatever_happens(60)
             case "prints":
                 print("a word on the standard output")
-            case "slow":
-                time.sleep(0.3)
         return slates
 
     def state_dict(self) -> State:

@@ -64,12 +64,14 @@ def test_whatever_is_raised_breaks_the_law(fault: str, message: str) -> None:
     assert (outcome.status, outcome.message) == ("failed", message)
 
 
-def test_a_failing_fit_breaks_laws_that_fit() -> None:
+@pytest.mark.parametrize(
+    ("fault", "message"), [("no_fit", "fit raised ValueError: nothing to learn"), ("quits_fit", "Quit: enough")]
+)
+def test_a_failing_fit_breaks_laws_that_fit(fault: str, message: str) -> None:
     def holds(subject: Subject, *, x: int) -> None:
         subject.fit()
 
-    outcome = run_check(law(holds, fits=True), stubborn("no_fit"))
-    assert outcome.message == "fit raised ValueError: nothing to learn"
+    assert run_check(law(holds, fits=True), stubborn(fault)).message == message
 
 
 def test_an_interrupt_is_the_users() -> None:
