@@ -5,7 +5,7 @@ pushback run quickstart --set arms[0].recommender=examples.freshest:Freshest
 
 import numpy as np
 
-from recommenders.base import Config, Feedback, Traits
+from recommenders.base import Config, Feedback, RecommenderError, Traits
 from recommenders.topk import top_k
 
 
@@ -18,15 +18,18 @@ class Freshest:
 
     def __init__(self, config):
         self.traits = Traits(history_length=config.forgive_after)
+        self.items = None
 
     def fit(self, log, items, *, seed, progress=None):
         self.load_state_dict({}, items)
 
     def recommend(self, requests, k, draws):
-        disliked = requests.history_feedback & Feedback.DISLIKE > 0
-        row, column = np.nonzero(disliked)
+        if self.items is None:
+            raise RecommenderError("Freshest serves before it was fitted")
+        window = slice(max(0, requests.history_item.shape[1] - self.traits.history_length), None)
+        row, column = np.nonzero(requests.history_feedback[:, window] & Feedback.DISLIKE)
         blocked = np.zeros((len(requests), self.items.n_creators), dtype=bool)
-        blocked[row, self.items.creator[requests.history_item[row, column]]] = True
+        blocked[row, self.items.creator[requests.history_item[:, window][row, column]]] = True
         age_days = (requests.tick[:, None] - self.items.release_tick) / 86_400_000
         score = -age_days - 1e6 * blocked[:, self.items.creator]
         return top_k(score.astype(np.float32), requests.eligible, k)

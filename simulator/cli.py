@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simulator.scenario.loader import LoadedScenario
 
 _KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "presets", "runs")
+_CHECK_KINDS = ("serving", "fitting", "state", "cost", "behaviour")
 _INTERRUPTED = 130
 _SCENARIO_HELP = "SCENARIO is a file, or the bare name of a shipped scenario (`pushback list scenarios`)."
 
@@ -89,6 +90,7 @@ def main() -> None:
       pushback list                        what there is to build a scenario from
       pushback validate my_scenario.yaml   all faults of a scenario, with line and column
       pushback backtest --log FILE         recommenders on your own log (see backtest --help)
+      pushback check my_module:MyClass     what every recommender must keep, tried on yours
       pushback validate-stats              whether the statistics can be trusted
 
     Exit codes: 0 success, 1 a threshold or a check failed, 2 an error in what was given, 130 interrupted.
@@ -206,10 +208,7 @@ def schema(out: Path | None) -> None:
     if out is None:
         click.echo(text)
         return
-    try:
-        out.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        _fail(f"{out}: got {error.strerror}, expected a file that can be written")
+    _write(out, text)
     click.echo(f"Wrote {out}")
 
 
@@ -586,6 +585,93 @@ def train(model: str, seed: int, out: Path, **log: Any) -> None:
     click.echo(f"Saved {made.folder}: {rows}, {made.n_bytes / 1e6:.1f} MB, fitted in {made.fit_seconds:.1f} s")
 
 
+@main.command()
+@click.argument("recommender", required=False)
+@click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    metavar="FILE|KEY=VALUE",
+    help="Settings: a file in YAML or JSON, or key=value,... with values in YAML. Repeatable; later ones win.",
+)
+@click.option("--only", multiple=True, metavar="PATTERN", help="Checks whose name has this part. Repeatable.")
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave out checks whose name has this part. Repeatable.")
+@click.option("--kind", type=click.Choice(_CHECK_KINDS), help="One part of the contract.")
+@click.option("--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Which examples are tried.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 86_400),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For one example, its fits included. A longer one breaks the law, and ends the run.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write all that was found, for other programs.",
+)
+@click.option("--list", "only_list", is_flag=True, help="List the laws by kind, and try none.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    recommender: str | None,
+    configs: tuple[str, ...],
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    kind: Any,
+    seed: int,
+    timeout: float,
+    json_file: Path | None,
+    only_list: bool,
+) -> None:
+    """Check that a recommender keeps the contract: laws, each tried on examples until one breaks it.
+
+    RECOMMENDER is a name (`pushback list recommenders`), or module:Class, which may lie in the working folder; settings
+    may follow it, as in popularity:smoothing=2. Where a law is broken, the smallest example found is printed as code to
+    paste. docs/conformance.md explains the laws; `pushback check --list` lists them.
+
+    The exit code is 1 if a law is broken. Needs hypothesis: pip install 'pushback[testing]'.
+
+    \b
+    Examples:
+      pushback check popularity
+      pushback check my_module:MyClass --config settings.yaml --config dim=16
+      pushback check my_module:MyClass --only slates --only batch --json found.json
+      pushback check gru4rec:dislike_input=true --kind behaviour
+      pushback check --list
+    """
+    try:
+        from simulator.commands import check as checking
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "hypothesis":
+            raise
+        _fail("pushback check needs hypothesis, which is not installed: pip install 'pushback[testing]'")
+    from rich.console import Console
+
+    from recommenders.conformance import choose_checks
+
+    checks = choose_checks(only=only, skip=skip, kind=kind)
+    if only_list:
+        checking.list_checks(checks, Console())
+        return
+    if recommender is None:
+        raise click.UsageError("Missing argument 'RECOMMENDER' (or --list).")
+    if json_file is not None and not json_file.parent.is_dir():  # said before the checks take their time
+        _fail(f"--json {json_file}: got a folder that does not exist, expected a file that can be written")
+    subject = checking.find_subject(recommender, configs)
+    report = checking.check_recommender(
+        subject, checks, seed=seed, example_seconds=timeout, console=Console(stderr=True)
+    )
+    checking.print_report(report, Console())
+    if json_file is not None:
+        _write(json_file, report.to_json())
+    if not report.passed:
+        ctx.exit(1)
+
+
 def _load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> LoadedScenario:
     from simulator.commands.components import load
     from simulator.scenario.faults import ScenarioErrors
@@ -597,6 +683,13 @@ def _load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> Loaded
     except ScenarioErrors as error:
         count = len(error.faults)
         _fail(f"{error}\n{scenario}: {count} fault{'s' if count > 1 else ''}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        _fail(f"{path}: got {error.strerror}, expected a file that can be written")
 
 
 def _fail(message: str) -> NoReturn:

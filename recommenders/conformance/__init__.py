@@ -1,12 +1,16 @@
 """The conformance kit: what every recommender must keep, as named checks that anyone can run against their own.
 
+Three ways in: `pushback check RECOMMENDER`, `parametrize_with_checks` for pytest, `check_recommender` for notebooks.
 Needs hypothesis (`pip install 'pushback[testing]'`).
 """
 
 from recommenders.conformance import checks
 from recommenders.conformance.checks import CHECKS
+from recommenders.conformance.kit import check_recommender, choose_checks
 from recommenders.conformance.laws import Check, Effect
-from recommenders.conformance.running import Outcome, Report, run_check, run_checks
+from recommenders.conformance.parametrize import parametrize_with_checks
+from recommenders.conformance.report import Outcome, Report
+from recommenders.conformance.running import run_check, run_checks
 from recommenders.conformance.subject import Fitted, Subject, Violation
 from recommenders.conformance.worlds import Ask, Catalogue, Log
 
@@ -22,7 +26,10 @@ __all__ = [
     "Report",
     "Subject",
     "Violation",
+    "check_recommender",
     "checks",
+    "choose_checks",
+    "parametrize_with_checks",
     "run_check",
     "run_checks",
 ]

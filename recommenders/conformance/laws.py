@@ -112,6 +112,8 @@ def must_be_same(got: Slates, expected: Slates, when: str) -> None:
             continue
         if ours.shape != theirs.shape:
             raise Violation(f"{when}: {name}: got shape {ours.shape}, expected {theirs.shape}")
+        if ours.dtype != theirs.dtype:
+            raise Violation(f"{when}: {name}: got {ours.dtype}, expected {theirs.dtype}")
         bits = np.dtype(f"u{ours.dtype.itemsize}")
         differs = (ours.view(bits) != theirs.view(bits)).any(1)
         if differs.any():

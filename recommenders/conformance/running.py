@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from recommenders.conformance.laws import Check, Effect
+from recommenders.conformance.limits import EXAMPLE_SECONDS, OutOfTime, time_limit
+from recommenders.conformance.report import Outcome, Report, Status
 from recommenders.conformance.subject import Subject, Violation
-
-Status = Literal["passed", "failed", "known", "skipped"]
 
 SEARCH_SECONDS = 4.0
 """No more examples are begun after as long."""
@@ -21,33 +21,6 @@ SHRINK_SECONDS = 6.0
 FITTING_SECONDS = 4.0
 """Time for the examples of a check that fits models, by what one fit takes."""
 FEWEST_FITS = 3
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one check.
-
-    Attributes:
-        check: name of the check.
-        law: the law in a sentence.
-        kind: which part of the contract it belongs to.
-        status: `known` is a failure that was listed with a reason.
-        message: how the law is broken, or why the check was skipped; empty where it passed.
-        code: the smallest example found, as code to paste; empty unless the law is broken.
-        examples: how many were tried until the outcome was known, without those that made the example smaller.
-        seconds: how long it took.
-        effect: what a statistical law measured.
-    """
-
-    check: str
-    law: str
-    kind: str
-    status: Status
-    message: str
-    code: str
-    examples: int
-    seconds: float
-    effect: Effect | None
 
 
 @dataclass
@@ -59,13 +32,16 @@ class _Search:
         tried_until_broken: the same when the law was first broken.
         broken_at: when that was, in seconds of `perf_counter`.
         smallest: the smallest example that breaks the law, and how.
+        out_of_time: whether that example was given up.
     """
 
     started: float
+    example_seconds: float
     tried: int = 0
     tried_until_broken: int = 0
     broken_at: float | None = None
-    smallest: tuple[Mapping[str, Any], Exception] | None = None
+    smallest: tuple[Mapping[str, Any], BaseException] | None = None
+    out_of_time: bool = False
     effect: Effect | None = None
 
 
@@ -73,18 +49,23 @@ class _Enough(KeyboardInterrupt):
     """Stops a search: hypothesis lets nothing else through while it makes an example smaller."""
 
 
-def run_check(check: Check, subject: Subject, *, search_seed: int = 0) -> Outcome:
+def run_check(
+    check: Check, subject: Subject, *, search_seed: int = 0, example_seconds: float = EXAMPLE_SECONDS
+) -> Outcome:
     """Try a law on examples until one breaks it.
+
+    Whatever a recommender raises breaks the law, but for `KeyboardInterrupt`, which is the user's.
 
     Args:
         check: the law.
         subject: the recommender.
         search_seed: which examples are tried; the same seed tries the same ones.
+        example_seconds: how long one may take; a longer one breaks the law.
     """
     started = perf_counter()
     if reason := check.does_not_apply(subject):
         return _outcome(check, "skipped", started, reason)
-    search = _Search(started)
+    search = _Search(started, example_seconds)
     try:
         strategies = check.given(subject)
         if strategies:
@@ -93,7 +74,9 @@ def run_check(check: Check, subject: Subject, *, search_seed: int = 0) -> Outcom
             _try(check, subject, {}, search)
     except _Enough:
         pass
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         if search.smallest is None:
             raise
     known = subject.known_failures.get(check.name)
@@ -103,11 +86,12 @@ def run_check(check: Check, subject: Subject, *, search_seed: int = 0) -> Outcom
         message = f"listed as a known failure ({known}), but it holds; take it off the list"
         return _outcome(check, "failed", started, message, examples=search.tried, effect=search.effect)
     example, error = search.smallest
-    message = str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
-    code = as_code(check, subject, example)
+    message = str(error) if isinstance(error, Violation | OutOfTime) else f"{type(error).__name__}: {error}"
+    status: Status = "failed"
     if known is not None:
-        return _outcome(check, "known", started, f"{known} ({message})", code, search.tried_until_broken)
-    return _outcome(check, "failed", started, message, code, search.tried_until_broken)
+        status, message = "known", f"{known} ({message})"
+    outcome = _outcome(check, status, started, message, as_code(check, subject, example), search.tried_until_broken)
+    return replace(outcome, out_of_time=search.out_of_time)
 
 
 def _outcome(
@@ -124,13 +108,8 @@ def _outcome(
 
 
 def _search(check: Check, subject: Subject, strategies: Mapping[str, Any], search: _Search, search_seed: int) -> None:
-    n_examples = check.examples
-    if check.fits:
-        subject.fitted()  # so that the time of a fit is known
-        n_examples = min(n_examples, max(FEWEST_FITS, int(FITTING_SECONDS / max(subject.fit_seconds, 1e-9))))
-
     @settings(
-        max_examples=n_examples,
+        max_examples=_n_examples(check, subject, search.example_seconds),
         database=None,
         deadline=None,
         derandomize=False,
@@ -152,11 +131,34 @@ def _search(check: Check, subject: Subject, strategies: Mapping[str, Any], searc
     try_one()
 
 
+def _n_examples(check: Check, subject: Subject, example_seconds: float) -> int:
+    """How many examples to try: fewer where each fits a model that takes its time."""
+    if not check.fits:
+        return check.examples
+    try:
+        with time_limit(example_seconds):
+            subject.fitted()
+    except OutOfTime:
+        return FEWEST_FITS
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the first example will tell what
+        return FEWEST_FITS
+    return min(check.examples, max(FEWEST_FITS, int(FITTING_SECONDS / max(subject.fit_seconds, 1e-9))))
+
+
 def _try(check: Check, subject: Subject, example: Mapping[str, Any], search: _Search) -> None:
     search.tried += 1
     try:
-        search.effect = check(subject, **example)
-    except Exception as error:
+        with time_limit(search.example_seconds):
+            search.effect = check(subject, **example)
+    except OutOfTime as error:  # a smaller example would take as long to be sure of
+        search.smallest, search.out_of_time = (example, error), True
+        search.tried_until_broken = search.tried_until_broken or search.tried
+        raise _Enough from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if search.broken_at is None:
             search.broken_at, search.tried_until_broken = perf_counter(), search.tried
         if search.smallest is None or _size(example) <= _size(search.smallest[0]):
@@ -182,46 +184,31 @@ def as_code(check: Check, subject: Subject, example: Mapping[str, Any]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Report:
-    """What came of all checks of a subject.
-
-    Attributes:
-        subject: its name.
-        config: its settings.
-        outcomes: one a check.
-        seconds: how long they took.
-    """
-
-    subject: str
-    config: Mapping[str, Any]
-    outcomes: tuple[Outcome, ...]
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether no check failed that was not known to."""
-        return not any(outcome.status == "failed" for outcome in self.outcomes)
-
-
 def run_checks(
     subject: Subject,
     checks: Sequence[Check],
     *,
     search_seed: int = 0,
+    example_seconds: float = EXAMPLE_SECONDS,
     tell: Callable[[int, Outcome], None] = lambda done, outcome: None,
 ) -> Report:
-    """Try some checks, one after the other.
+    """Try some checks, one after the other; after one that ran out of time, the others are skipped.
 
     Args:
         subject: the recommender.
         checks: what to try.
-        search_seed: see `run_check`.
+        search_seed, example_seconds: see `run_check`.
         tell: called as `tell(done, outcome)` after each.
     """
     started = perf_counter()
-    outcomes = []
+    outcomes: list[Outcome] = []
+    hung = ""
     for check in checks:
-        outcomes.append(run_check(check, subject, search_seed=search_seed))
-        tell(len(outcomes), outcomes[-1])
-    return Report(subject.name, subject.config, tuple(outcomes), perf_counter() - started)
+        if hung:
+            outcome = _outcome(check, "skipped", perf_counter(), f"not tried, as {hung} ran out of time")
+        else:
+            outcome = run_check(check, subject, search_seed=search_seed, example_seconds=example_seconds)
+            hung = check.name if outcome.out_of_time else ""
+        outcomes.append(outcome)
+        tell(len(outcomes), outcome)
+    return Report(subject.name, subject.config, tuple(outcomes), perf_counter() - started, search_seed)

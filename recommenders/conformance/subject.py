@@ -45,7 +45,7 @@ class Fitted:
 
         try:
             return in_declared_batches(self.recommender.traits, asked, call)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Violation(f"recommend raised {type(error).__name__}: {error}") from error
 
     def ask(self, asks: Sequence[Ask], k: int, excluded: Sequence[int] = ()) -> Slates:
@@ -108,7 +108,7 @@ class Subject:
         started = perf_counter()
         try:
             recommender.fit(log.interactions(catalogue), catalogue.features(), seed=seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Violation(f"fit raised {type(error).__name__}: {error}") from error
         self.fit_seconds = max(self.fit_seconds, perf_counter() - started)
         return Fitted(recommender, catalogue)
@@ -134,6 +134,6 @@ class Subject:
         try:
             state = {name: value.copy() for name, value in fitted.recommender.state_dict().items()}
             recommender.load_state_dict(state, fitted.catalogue.features())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Violation(f"moving the state raised {type(error).__name__}: {error}") from error
         return Fitted(recommender, fitted.catalogue)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recommenders.base import RecommenderError
 from recommenders.offline.backtest import ModelSpec
 from recommenders.registry import BUILT_IN, EXTRAS, build
-from simulator.commands.components import RegisteredRecommenders
+from simulator.commands.components import RegisteredRecommenders, search_working_folder
 from simulator.scenario.faults import Sources, describe
 from simulator.scenario.parts import expected_part
 from simulator.scenario.validation import validate
@@ -52,16 +50,18 @@ def choose_models(texts: Sequence[str], file: Path | None) -> list[ModelSpec]:
     Raises:
         ScenarioErrors, RecommenderError: something is wrong with the file, a name or a setting.
     """
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+    search_working_folder()
     models = [*(read_models(file) if file is not None else []), *map(parse_model, texts)] or default_models()
     check_models(models)
     return models
 
 
-def parse_model(text: str) -> ModelSpec:
+def parse_model(text: str, option: str = "--model") -> ModelSpec:
     """A model as `NAME` or `NAME:key=value,...`; values are YAML, and a dot in a key leads into a mapping.
+
+    Args:
+        text: the model.
+        option: what an error calls it.
 
     Raises:
         RecommenderError: it is malformed.
@@ -71,23 +71,43 @@ def parse_model(text: str) -> ModelSpec:
     """
     match = _SPEC.fullmatch(text.strip())
     if match is None:
-        raise RecommenderError(f"--model: got {text!r}, expected NAME or NAME:key=value,...")
+        raise RecommenderError(f"{option}: got {text!r}, expected NAME or NAME:key=value,...")
     config: dict[str, Any] = {}
-    for part in _split(match["settings"] or ""):
+    set_settings(config, match["settings"] or "", f"{option} {text}")
+    return ModelSpec(text.strip(), match["name"], config)
+
+
+def set_settings(config: dict[str, Any], text: str, where: str) -> list[tuple[str, ...]]:
+    """Set what `key=value,...` says; values are YAML, and a dot in a key leads into a mapping.
+
+    Args:
+        config: changed in place.
+        text: the settings.
+        where: what an error calls them.
+
+    Returns:
+        The paths that were set.
+
+    Raises:
+        RecommenderError: they are malformed.
+    """
+    paths = []
+    for part in _split(text):
         key, equals, value = part.partition("=")
         if not (equals and key.strip()):
-            raise RecommenderError(f"--model {text}: got {part!r}, expected key=value")
-        *above, last = key.strip().split(".")
+            raise RecommenderError(f"{where}: got {part!r}, expected key=value")
+        *above, last = path = tuple(key.strip().split("."))
         target = config
         for name in above:
             target = target.setdefault(name, {})
             if not isinstance(target, dict):
-                raise RecommenderError(f"--model {text}: {key}: got a setting inside of {target!r}, expected a mapping")
+                raise RecommenderError(f"{where}: {key}: got a setting inside of {target!r}, expected a mapping")
         try:
             target[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise RecommenderError(f"--model {text}: {key}: got {value!r}, expected YAML") from error
-    return ModelSpec(text.strip(), match["name"], config)
+            raise RecommenderError(f"{where}: {key}: got {value!r}, expected YAML") from error
+        paths.append(path)
+    return paths
 
 
 def read_models(path: Path) -> list[ModelSpec]:
