@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,14 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from recommenders.base import ItemFeatures, Recommender, RecommenderError
+from recommenders.files import open_regular, read_bounded
 from recommenders.registry import build
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+MOST_JSON_BYTES = 1 << 30
+"""Of `model.json`: the ids of 50 million users and items."""
 _PACKAGES = ("pushback", "numpy", "scipy", "torch")
 _STATE, _CATALOGUE = "state.", "catalogue."
 _COLUMNS = ("creator", "topic", "duration_seconds", "release_tick")
@@ -288,14 +292,14 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _read_info(path: Path) -> ModelInfo:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bounded(path, MOST_JSON_BYTES))
     except OSError as error:
         raise StorageError(f"{path}: got {error.strerror or error}, expected the description of a model") from error
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
         raise StorageError(f"{path}: got damaged JSON ({error}), expected the description of a model") from error
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:
-        raise StorageError(f"{path}: format_version: got {found!r}, expected {FORMAT_VERSION}")
+        raise StorageError(f"{path}: format_version: got {shorten(repr(found), 60)}, expected {FORMAT_VERSION}")
     try:
         info = ModelInfo.model_validate(content)
     except ValidationError as error:
@@ -309,7 +313,8 @@ def _read_info(path: Path) -> ModelInfo:
 
 def _read_arrays(path: Path, info: ModelInfo) -> dict[str, npt.NDArray[Any]]:
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except OSError as error:
         raise StorageError(f"{path}: got {error.strerror or error}, expected the weights of a model") from error
     digest = hashlib.sha256(data).hexdigest()

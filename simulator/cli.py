@@ -33,7 +33,9 @@ class UserError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the message to the standard error, without a prefix: the first line may name a file and line."""
-        click.echo(self.message, file=file, err=file is None)
+        # Names and texts from a file must not steer the terminal.
+        shown = "".join(c if c.isprintable() or c == "\n" else " " for c in self.message)
+        click.echo(shown, file=file, err=file is None)
 
 
 class Shell(click.Group):
@@ -59,6 +61,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from recommenders.base import RecommenderError
     from recommenders.offline.faults import LogError
     from recommenders.storage import StorageError
+    from simulator.engine.log_files import LogFileError
     from simulator.engine.serving import EngineError
     from simulator.experiment.metrics import MetricError
     from simulator.experiment.replay import ReplayError
@@ -72,6 +75,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         ReplayError,
         WorkerDiedError,
         BehaviourError,
+        LogFileError,
         ScenarioErrors, RecommenderError, EngineError, MetricError, ReportError, CatalogueError, LogError, StorageError,
     )  # fmt: skip
 

@@ -3,9 +3,9 @@
     cli -> api -> commands, running -> report -> experiment -> engine -> world -> scenario, draws
 
 A module may import its own layer and those to the right of it. Below `running`, the simulator knows `recommenders.base`
-(the interface), `recommenders.contract` (its rules) and `recommenders.plugins` (how a part is found by name) only;
-recommenders know nothing of the simulator; SimPy stays in the engine and torch in the recommenders. An import for the
-type checker alone must keep the direction, but may close a cycle.
+(the interface), `recommenders.contract` (its rules), `recommenders.plugins` (how a part is found by name) and what reads
+files for both packages; recommenders know nothing of the simulator; SimPy stays in the engine and torch in the
+recommenders. An import for the type checker alone must keep the direction, but may close a cycle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LAYER = {
     "cli": 6,
 }
 FIRST_COMPOSING_LAYER = LAYER["running"]
-CONTRACT = {"recommenders.base", "recommenders.contract", "recommenders.plugins"}
+CONTRACT = {f"recommenders.{name}" for name in ("base", "contract", "files", "parquet_files", "plugins")}
 HOME = {"gymnasium": "simulator.gym", "simpy": "simulator.engine", "torch": "recommenders"}
 
 

@@ -74,7 +74,8 @@ def read_ids(table: Table, name: str, faults: Faults) -> Ids:
     texts = np.array([str(value).strip() for value in values] or [""], dtype=object)
     missing = (code < 0) | (texts[code] == "")
     faults.add_rows(missing, table.first_row, name, lambda i: "an empty cell", "an id")
-    used = [str(text) for text in np.unique(texts.astype(str)) if text]
+    # No array of texts: each of its cells would be as wide as the longest, and without null characters at its end.
+    used = [text for text in set(texts.tolist()) if text]
     whole = all(_is_canonical(text) for text in used)
     ordered: list[str] = sorted(used, key=int if whole else _name_key)
     place = {text: number for number, text in enumerate(ordered)}
@@ -288,7 +289,7 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 def _is_canonical(text: str) -> bool:
     """Whether a text is how a whole number of at most 18 digits is written."""
-    return len(text) <= 18 and text.lstrip("-").isdecimal() and text.isascii() and str(int(text)) == text
+    return len(text) <= 18 and text.isascii() and text.removeprefix("-").isdecimal() and str(int(text)) == text
 
 
 def _name_key(name: str) -> tuple[bool, int, str]:

@@ -122,8 +122,8 @@ def _names(table: Table, column: str | None, row: Int64, separator: str | None) 
     named = np.where(row >= 0, code[row], -1)
     cells = ["" if place < 0 else words[place] for place in named.tolist()]
     names = [text.split(separator)[0].strip() if separator else text for text in cells]
-    distinct, number = np.unique(np.array(names, dtype=str), return_inverse=True)
-    return number.astype(np.int32), len(distinct)
+    place = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([place[name] for name in names], np.int32), len(place)
 
 
 def _durations(table: Table, column: str | None, row: Int64, faults: Faults) -> Float32:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import gzip
 import io
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from recommenders.files import GZIP, Gunzipped, open_regular
 from recommenders.offline.faults import Faults, LogError, did_you_mean, listed
+from recommenders.parquet_files import read_parquet
 
 _EMPTY = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 """Cells of a CSV file that hold nothing."""
-_GZIP = b"\x1f\x8b"
+_MOST_HEADER = 1 << 20
+"""Bytes of the first line of a CSV file."""
 _PARQUET = b"PAR1"
 
 
@@ -49,18 +54,21 @@ def column_names(path: Path, separator: str = ",") -> list[str]:
         raise LogError(f"{path}: separator: got {separator!r}, expected one ASCII character, no quote and no line end")
     try:
         start = _start(path)
-        if start.startswith(_PARQUET):
-            return list(pq.read_schema(path).names)
-        with gzip.open(path, "rb") if start.startswith(_GZIP) else path.open("rb") as file:
-            line = file.readline().decode("utf-8-sig")
+        with open_regular(path) as file:
+            if start.startswith(_PARQUET):
+                return list(pq.read_schema(file).names)
+            line = (io.BufferedReader(Gunzipped(file)) if start.startswith(GZIP) else file).readline(_MOST_HEADER + 1)
+        if len(line) > _MOST_HEADER:
+            raise LogError(f"{path}:1: got a header of more than {_MOST_HEADER:,} bytes, expected names of columns")
+        text = line.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise LogError(f"{path}:1: got a byte that is not UTF-8, expected a CSV table or a Parquet file") from error
-    if "\x00" in line:
+    if "\x00" in text:
         raise LogError(f"{path}:1: got a binary file, expected a CSV table or a Parquet file")
     try:
-        names = [name.strip() for name in next(csv.reader(io.StringIO(line), delimiter=separator), [])]
+        names = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=separator), [])]
     except csv.Error as error:
         raise LogError(f"{path}:1: got {str(error)!r}, expected a CSV table with a header or a Parquet file") from error
     if not any(names):
@@ -100,10 +108,11 @@ def read_table(path: Path, wanted: Sequence[str], *, lone: Sequence[str] = (), s
     require_columns(path, wanted, column_names(path, separator))
     try:
         if _start(path).startswith(_PARQUET):
-            content, first_row = pq.read_table(path, columns=list(dict.fromkeys(wanted))), 1
+            with open_regular(path) as file:
+                content, first_row = read_parquet(file, list(dict.fromkeys(wanted))), 1
         else:
             content, first_row = _read_csv(path, wanted, lone, separator), 2
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
     if content.num_rows == 0:
         raise LogError(f"{path}: got a header and no rows, expected at least one row")
@@ -119,10 +128,10 @@ def _read_csv(path: Path, wanted: Sequence[str], lone: Sequence[str], separator:
         return "skip"
 
     text, repeated = pa.string(), pa.dictionary(pa.int32(), pa.string())
-    compression = "gzip" if _start(path).startswith(_GZIP) else None
-    with pa.input_stream(str(path), compression=compression) as stream:
+    compressed = _start(path).startswith(GZIP)
+    with open_regular(path) as file:
         content = pa_csv.read_csv(
-            stream,
+            _Utf8(Gunzipped(file) if compressed else file),
             # Only a single thread knows the numbers of the rows that do not fit.
             read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
             parse_options=pa_csv.ParseOptions(
@@ -139,16 +148,37 @@ def _read_csv(path: Path, wanted: Sequence[str], lone: Sequence[str], separator:
     return _without_blank_end(content)
 
 
+class _Utf8(io.RawIOBase):
+    """Bytes that are UTF-8: Arrow prints a traceback where a row of the wrong length is not.
+
+    Raises:
+        UnicodeDecodeError: from `read`.
+    """
+
+    def __init__(self, file: io.RawIOBase | IO[bytes]) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        n: int = self._file.readinto(buffer)  # type: ignore[union-attr]
+        self._decoder.decode(memoryview(buffer)[:n], final=n == 0)
+        return n
+
+
 def _without_blank_end(content: pa.Table) -> pa.Table:
     """Blank lines are rows of nulls, so that rows keep their numbers; those at the end of a file mean nothing."""
-    n = content.num_rows
-    while n and all(column[n - 1].as_py() is None for column in content.columns):
-        n -= 1
-    return content.slice(0, n)
+    filled = np.zeros(content.num_rows, np.bool_)
+    for column in content.columns:
+        filled |= column.is_valid().to_numpy().astype(bool)
+    rows = np.flatnonzero(filled)
+    return content.slice(0, int(rows[-1]) + 1 if len(rows) else 0)
 
 
 def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(4)
 
 

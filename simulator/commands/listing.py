@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recommenders.files import read_bounded
 from recommenders.plugins import OWN, Entry, Loaded
 from simulator.scenario.faults import ScenarioErrors, Sources
 from simulator.scenario.presets import preset_names, preset_summary
@@ -129,12 +130,13 @@ def _question(path: Path) -> str:
 
 
 def _run(folder: Path) -> Record:
+    from simulator.report.runs import MOST_BYTES
     from simulator.report.serialize import ReportError, manifest_from_json
 
     record = {"name": str(folder), "scenario": folder.parent.name}
     file = folder / "manifest.json"
     try:
-        manifest = manifest_from_json(file.read_text(encoding="utf-8"), str(file))
+        manifest = manifest_from_json(read_bounded(file, MOST_BYTES).decode("utf-8"), str(file))
     except FileNotFoundError:
         return {**record, "state": "incomplete", "summary": "incomplete: it has no manifest.json"}
     except (OSError, UnicodeDecodeError, ReportError) as error:

@@ -17,7 +17,7 @@ from simulator.commands.components import RegisteredRecommenders, search_working
 from simulator.scenario.faults import Sources, describe
 from simulator.scenario.parts import expected_part
 from simulator.scenario.validation import validate
-from simulator.scenario.yaml_nodes import decode, parse_yaml
+from simulator.scenario.yaml_nodes import MAX_BYTES, decode, parse_yaml
 
 # A registered name or module:Class, then settings, which are told from a class by their equals sign.
 _SPEC = re.compile(r"(?P<name>[\w.]+(?::[A-Za-z_]\w*(?![\w.]*=))?)(?::(?P<settings>.*=.*))?", re.DOTALL)
@@ -104,7 +104,7 @@ def set_settings(config: dict[str, Any], text: str, where: str) -> list[tuple[st
                 raise RecommenderError(f"{where}: {key}: got a setting inside of {target!r}, expected a mapping")
         try:
             target[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
             raise RecommenderError(f"{where}: {key}: got {value!r}, expected YAML") from error
         paths.append(path)
     return paths
@@ -119,7 +119,8 @@ def read_models(path: Path) -> list[ModelSpec]:
     """
     sources = Sources(str(path))
     try:
-        data = parse_yaml(decode(path.read_bytes(), sources), sources)
+        with path.open("rb") as file:
+            data = parse_yaml(decode(file.read(MAX_BYTES + 1), sources), sources)
     except OSError as error:
         raise RecommenderError(f"{path}: got {error.strerror or error}, expected a file of models") from error
     found = validate(_ModelsFile, data, (), sources)

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recommenders.files import open_regular
+from recommenders.parquet_files import read_parquet
 from simulator.engine.log import EventLog
 
 _ROW_GROUP = 1_000_000
@@ -64,11 +66,17 @@ def read_log(path: Path) -> EventLog:
         LogFileError: the file is not there, not whole, or not an event log.
     """
     try:
-        table = pq.read_table(path, columns=list(EventLog.DTYPES))
-        columns = {name: table[name].to_numpy().astype(dtype, copy=False) for name, dtype in EventLog.DTYPES.items()}
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        with open_regular(path) as file:
+            table = read_parquet(file, list(EventLog.DTYPES))
+    except (OSError, pa.ArrowException) as error:
         raise LogFileError(f"{path}: got {error}, expected an event log written by pushback") from error
-    return EventLog(**columns)
+    for name, dtype in EventLog.DTYPES.items():
+        found = table.schema.field(name).type if name in table.column_names else "no such column"
+        if found != pa.from_numpy_dtype(dtype):
+            raise LogFileError(f"{path}: {name}: got {found}, expected {dtype} as written by pushback")
+        if table[name].null_count:
+            raise LogFileError(f"{path}: {name}: got an empty cell, expected {dtype} as written by pushback")
+    return EventLog(**{name: table[name].to_numpy() for name in EventLog.DTYPES})
 
 
 def log_hash(log: EventLog) -> str:

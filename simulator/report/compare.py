@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
-import yaml
 from rich.console import Console
 
 from simulator.experiment.results import Estimate, Results
@@ -18,6 +17,8 @@ from simulator.report.frame import Frame
 from simulator.report.runs import SCENARIO_FILE, Run, load_run
 from simulator.report.serialize import ReportError
 from simulator.report.terminal import add_row, new_table, show
+from simulator.scenario.faults import ScenarioErrors, Sources
+from simulator.scenario.yaml_nodes import parse_yaml
 
 _ABSENT = "–"
 _Value = TypeVar("_Value")
@@ -160,10 +161,13 @@ def _member_names(members: list[object]) -> list[str]:
 
 
 def _settings(run: Run, folder: str | Path) -> dict[str, str]:
+    sources = Sources(str(Path(folder) / SCENARIO_FILE))
     try:
-        return {**flatten(yaml.safe_load(run.scenario_yaml)), "seed": str(run.manifest.seed)}
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ReportError(f"{Path(folder) / SCENARIO_FILE}: not readable as YAML: {error}") from error
+        data = parse_yaml(run.scenario_yaml, sources)
+        sources.raise_if_any()
+    except ScenarioErrors as error:
+        raise ReportError(str(error)) from error
+    return {**flatten(data), "seed": str(run.manifest.seed)}
 
 
 def _equal(equal: int, differing: int, noun: str) -> str:

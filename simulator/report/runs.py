@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from recommenders.files import read_bounded
 from simulator.experiment.results import Manifest, Results
 from simulator.report.html import render_html
 from simulator.report.serialize import ReportError, manifest_from_json, results_from_json
@@ -15,6 +16,8 @@ MANIFEST_FILE = "manifest.json"
 SCENARIO_FILE = "scenario.yaml"
 REPORT_FILE = "report.html"
 EVENTS_FOLDER = "events"
+MOST_BYTES = 1 << 24
+"""Of a file that is read here: ten times what the largest runs write, and as JSON still a fraction of the memory."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def _replace(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:  # a link of that name would lead elsewhere
+            file.write(content)
         os.replace(temporary, path)
     finally:
         # Raises too on a read-only file system, even where there is nothing to remove.
@@ -98,7 +102,7 @@ def _interrupted(folder: Path) -> ReportError:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bounded(path, MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise ReportError(f"{path}: missing, expected in the folder of a run") from None
     except UnicodeDecodeError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
@@ -17,6 +18,9 @@ from simulator.experiment.results import Manifest, Results
 RESULTS_SCHEMA = "pushback.results/1"
 MANIFEST_SCHEMA = "pushback.manifest/1"
 """First key of each file; the number rises when a reader of the old form would misread the new one."""
+
+MOST_BITS = 100
+"""Of an integer in a file: more than any count or tick has, and a float can still hold it."""
 
 T = TypeVar("T")
 
@@ -98,8 +102,8 @@ def _refuse_constant(name: str) -> float:
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     record = dict(pairs)
     if len(record) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} is given twice")
+        count = Counter(key for key, _ in pairs)
+        raise ValueError(f"key {next(key for key in record if count[key] > 1)!r} is given twice")
     return record
 
 
@@ -171,11 +175,18 @@ def _as_float(value: object) -> float | None:
 
 
 def _as_int(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if value.bit_length() <= MOST_BITS else None
 
 
 def _expected(kind: Any) -> str:
-    names = {str: "a string", int: "an integer", float: "a finite number or null", bool: "true or false"}
+    names = {
+        str: "a string",
+        int: f"an integer of at most {MOST_BITS} bits",
+        float: "a finite number or null",
+        bool: "true or false",
+    }
     if kind in names:
         return names[kind]
     return "a list" if get_origin(kind) is tuple else "an object"

@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recommenders.base import Float32, Int32, Int64
+from recommenders.files import Gunzipped, open_regular
+from recommenders.parquet_files import read_parquet
 from simulator.scenario import schema
 from simulator.scenario.shipped import SHIPPED_PREFIX, shipped_tables
 
@@ -151,16 +154,18 @@ def read_items(table: schema.ItemTable, directory: Path) -> ItemRows:
 def _read_cells(table: schema.ItemTable, directory: Path) -> _Cells:
     path, file = _locate(table.path, directory)
     try:
-        data = path.read_bytes()
-        if path.name.endswith(".gz"):
-            data = gzip.decompress(data)
+        with open_regular(path) as stream:
+            parquet = stream.read(4) == b"PAR1"
+            stream.seek(0)
+            if parquet:
+                return _parquet_cells(stream, file, table)
+            data = (Gunzipped(stream) if path.name.endswith(".gz") else stream).read()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CatalogueError(f"{file}: got a damaged or truncated gzip file ({error}), expected a whole one") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise CatalogueError(f"{file}: got {reason!r}, expected a readable CSV, CSV.gz or Parquet file") from error
-    read = _parquet_cells if data.startswith(b"PAR1") else _csv_cells
-    return read(data, file, table)
+    return _csv_cells(data, file, table)
 
 
 def _locate(path: str, directory: Path) -> tuple[Path, str]:
@@ -211,14 +216,13 @@ def _csv_cells(data: bytes, file: str, table: schema.ItemTable) -> _Cells:
     )
 
 
-def _parquet_cells(data: bytes, file: str, table: schema.ItemTable) -> _Cells:
+def _parquet_cells(stream: IO[bytes], file: str, table: schema.ItemTable) -> _Cells:
     try:
-        parquet = pq.ParquetFile(pa.BufferReader(data))
-        wanted = list(_find_columns(parquet.schema_arrow.names, file, table))
-        content = parquet.read(columns=wanted)
+        wanted = list(_find_columns(pq.read_schema(stream).names, file, table))
+        content = read_parquet(stream, wanted)
         column = {name: _as_text(content.column(name), name, file, table.topic_separator) for name in wanted}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise CatalogueError(f"{file}: got a damaged Parquet file ({reason}), expected a whole one") from error
     if content.num_rows == 0:
         raise CatalogueError(f"{file}: got a table without rows, expected at least one item")
