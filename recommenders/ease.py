@@ -41,6 +41,7 @@ from recommenders.base import (
 )
 from recommenders.popularity import positive_count
 from recommenders.sequences import is_positive
+from recommenders.stored_state import stored_places
 from recommenders.topk import hide_viewed, top_k
 
 ROWS_AT_A_TIME = 256
@@ -132,7 +133,7 @@ class Ease:
         Raises:
             RecommenderError: the state is for another number of items.
         """
-        popular, active = np.array(state["popular"], np.int32), np.array(state["active"], np.int32)
+        popular, active = (stored_places(state, name, items.n_items) for name in ("popular", "active"))
         weight = np.array(state["weight"], np.float32)
         if popular.shape != (items.n_items,):
             raise RecommenderError(f"state: popular: got shape {popular.shape}, expected ({items.n_items},)")

@@ -26,7 +26,9 @@ class GruEncoder(CarriedEncoder):
     def __init__(self, config: SequenceConfig, generator: torch.Generator) -> None:
         super().__init__()
         # By way of the meta device: the usual initialisation would draw from torch's global generator.
-        self.gru = nn.GRU(config.dim, config.dim, batch_first=True, device="meta").to_empty(device="cpu")
+        self.gru = nn.GRU(config.dim, config.dim, batch_first=True, device="meta").to_empty(
+            device=torch.get_default_device()
+        )
         for parameter in self.gru.parameters():
             nn.init.uniform_(parameter, -(config.dim**-0.5), config.dim**-0.5, generator=generator)
 

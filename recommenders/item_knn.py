@@ -28,6 +28,7 @@ from recommenders.base import (
 )
 from recommenders.popularity import positive_count
 from recommenders.sequences import is_positive, runs
+from recommenders.stored_state import stored_matrix, stored_places
 from recommenders.topk import eligible_items, hide_viewed, top_k
 
 SPARSE_FROM_ITEMS = 10_000
@@ -123,12 +124,11 @@ class ItemKnn:
         Raises:
             RecommenderError: the state is for another number of items.
         """
-        popular = np.array(state["by_popularity"], np.int32)
+        popular = stored_places(state, "by_popularity", items.n_items)
         if popular.shape != (items.n_items,):
             raise RecommenderError(f"state: by_popularity: got shape {popular.shape}, expected ({items.n_items},)")
-        parts = tuple(np.array(state[f"similarity_{name}"]) for name in ("data", "indices", "indptr"))
+        self._similarity = stored_matrix(state, "similarity_", items.n_items)
         self._by_popularity = popular
-        self._similarity = sparse.csr_array(parts, shape=(items.n_items, items.n_items))
 
     def _windows(self, log: Interactions, n_items: int) -> sparse.csr_array:
         """Which items had positive feedback in which window of a user: float32[windows, n_items] of 0 and 1."""

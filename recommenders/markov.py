@@ -40,6 +40,7 @@ from recommenders.base import (
     UInt8,
 )
 from recommenders.sequences import POSITIVE, is_positive
+from recommenders.stored_state import stored_matrix
 from recommenders.topk import hide_viewed, top_k
 
 Disliked = Literal["unknown", "dropped", "included"]
@@ -142,8 +143,7 @@ class Markov:
         target_count = np.array(state["target_count"], np.int64)
         if target_count.shape != (items.n_items,):
             raise RecommenderError(f"state: target_count: got shape {target_count.shape}, expected ({items.n_items},)")
-        parts = tuple(np.array(state[f"count_{name}"]) for name in ("data", "indices", "indptr"))
-        self._counts = sparse.csr_array(parts, shape=(items.n_items, items.n_items))
+        self._counts = stored_matrix(state, "count_", items.n_items)
         self._target_count = target_count
 
     def _weights(self, requests: Requests, n_items: int) -> sparse.csr_array:

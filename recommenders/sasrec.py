@@ -138,7 +138,7 @@ class SasRec(SequenceRecommender):
 
 def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     # By way of the meta device: the usual initialisation would draw from torch's global generator.
-    layer = nn.Linear(n_in, n_out, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(n_in, n_out, device="meta").to_empty(device=torch.get_default_device())
     nn.init.xavier_normal_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

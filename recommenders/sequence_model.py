@@ -34,6 +34,7 @@ from recommenders.objective import MakeObjective, Objective, WindowsObjective, t
 from recommenders.sequence_config import SequenceConfig
 from recommenders.sequences import Windows, compacted, training_windows, without
 from recommenders.serving import SERVING_BATCH, Served
+from recommenders.stored_state import require_shapes
 from recommenders.training import train
 
 MakeNetwork = Callable[[SequenceConfig, ItemFeatures, torch.Generator], Network]
@@ -195,6 +196,7 @@ class SequenceRecommender:
         Raises:
             RecommenderError: names or shapes are not those of this configuration and catalogue.
         """
+        require_shapes(lambda: self._make_network(self.config, items, _seeded(0)), state)
         network = self._make_network(self.config, items, _seeded(0))
         self._load(network, {name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         self._served = Served(network.to(self.config.device), self.config)

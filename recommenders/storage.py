@@ -18,24 +18,26 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from recommenders.base import ItemFeatures, Recommender, RecommenderError
+from recommenders.base import ItemFeatures, Recommender
 from recommenders.files import open_regular, read_bounded
 from recommenders.registry import build
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
-MOST_JSON_BYTES = 1 << 30
-"""Of `model.json`: the ids of 50 million users and items."""
+MOST_JSON_BYTES = 1 << 28
+"""Of `model.json`: the ids of 20 million users and items."""
+_MOST_BRACKETS = 1_000_000
+"""Lists and objects, each of which takes 20 times in memory what it takes in the file."""
 _PACKAGES = ("pushback", "numpy", "scipy", "torch")
 _STATE, _CATALOGUE = "state.", "catalogue."
 _COLUMNS = ("creator", "topic", "duration_seconds", "release_tick")
@@ -80,8 +82,8 @@ class ModelInfo(_Strict):
     recommender: str
     config: dict[str, Any]
     arrays: dict[str, ArrayInfo]
-    n_creators: int
-    n_topics: int
+    n_creators: Annotated[int, Field(ge=0, lt=2**31)]
+    n_topics: Annotated[int, Field(ge=0, lt=2**31)]
     item_ids: list[int] | list[str]
     user_ids: list[int] | list[str]
     training: dict[str, str | int | float]
@@ -255,7 +257,7 @@ def load(folder: Path, *, allow_import: bool = False) -> StoredModel:
     try:
         recommender = build(info.recommender, info.config)
         recommender.load_state_dict(state, items)
-    except (RecommenderError, ValidationError, KeyError, ValueError) as error:
+    except Exception as error:  # a recommender may trip over the state in any way
         what = f"no array {error}" if isinstance(error, KeyError) else str(error)
         raise StorageError(f"{folder}: {info.recommender}: cannot take over what was saved: {what}") from error
     return StoredModel(recommender, items, info)
@@ -292,7 +294,12 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _read_info(path: Path) -> ModelInfo:
     try:
-        content = json.loads(read_bounded(path, MOST_JSON_BYTES))
+        data = read_bounded(path, MOST_JSON_BYTES)
+        if sum(map(data.count, (b"[", b"{"))) > _MOST_BRACKETS:
+            raise StorageError(
+                f"{path}: got more than {_MOST_BRACKETS:,} brackets, expected the description of a model"
+            )
+        content = json.loads(data)
     except OSError as error:
         raise StorageError(f"{path}: got {error.strerror or error}, expected the description of a model") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
@@ -333,6 +340,9 @@ def _read_arrays(path: Path, info: ModelInfo) -> dict[str, npt.NDArray[Any]]:
             raise StorageError(
                 f"{path}: {key}: got {_told(found.get(key))}, expected {_told(info.arrays.get(key))} as in {MODEL_FILE}"
             )
+    for key, array in sorted(arrays.items()):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise StorageError(f"{path}: {key}: got a number that is not finite, expected finite ones")
     n_items = arrays[_CATALOGUE + "creator"].shape
     if any(arrays[_CATALOGUE + column].shape != n_items or len(n_items) != 1 for column in _COLUMNS):
         raise StorageError(f"{path}: catalogue: got columns of different lengths, expected one row an item")

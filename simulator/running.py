@@ -209,7 +209,7 @@ def _histories(loaded: LoadedScenario, study: Study) -> Histories | None:
         )
     )  # fmt: skip
     names = study.world.catalogue.item_name or ()
-    histories = read_histories(log.interactions, log.item_ids, names, settings.k - 1)
+    histories = read_histories(log.interactions, log.item_ids, names, settings.k - 1, log.file)
     if len(histories) < settings.runs:
         got = f"{settings.runs}, expected at most {len(histories)}"
         raise ReplayError(f"counterfactual.runs: got {got}, the users of {log.file} with items of the catalogue")

@@ -60,6 +60,7 @@ from recommenders.heuristics.wrapped import (
 from recommenders.neighbours.logged_requests import logged_requests
 from recommenders.network import ItemTable
 from recommenders.sequences import is_positive
+from recommenders.stored_state import require_shapes
 from recommenders.topk import top_k
 from recommenders.training import train
 
@@ -249,12 +250,10 @@ class Pmors:
         Raises:
             RecommenderError: names or shapes are not those of this configuration and catalogue.
         """
-        network = PreRanker(items, self.config.dim, torch.Generator().manual_seed(0))
         own = {k.removeprefix(NETWORK_PREFIX): v for k, v in state.items() if k.startswith(NETWORK_PREFIX)}
-        try:
-            network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
-        except RuntimeError as error:
-            raise RecommenderError(f"state: does not fit this configuration and catalogue: {error}") from error
+        require_shapes(lambda: PreRanker(items, self.config.dim, torch.Generator().manual_seed(0)), own)
+        network = PreRanker(items, self.config.dim, torch.Generator().manual_seed(0))
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
         self.model.load_state_dict(unnested(state), items)
         self._served = _Served(network)
 

@@ -60,6 +60,7 @@ from recommenders.neighbours.logged_requests import logged_requests
 from recommenders.neighbours.past_lists import list_numbers, lists_of_histories
 from recommenders.neighbours.relife_network import Lists, ReRanker, contrast, disentanglement, looked_up
 from recommenders.sequences import is_positive, runs
+from recommenders.stored_state import require_shapes
 from recommenders.topk import top_k
 from recommenders.training import train
 
@@ -199,12 +200,10 @@ class Relife:
         Raises:
             RecommenderError: names or shapes are not those of this configuration and catalogue.
         """
-        network = ReRanker(items, self.config.dim, torch.Generator().manual_seed(0))
         own = {k.removeprefix(NETWORK_PREFIX): v for k, v in state.items() if k.startswith(NETWORK_PREFIX)}
-        try:
-            network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
-        except RuntimeError as error:
-            raise RecommenderError(f"state: does not fit this configuration and catalogue: {error}") from error
+        require_shapes(lambda: ReRanker(items, self.config.dim, torch.Generator().manual_seed(0)), own)
+        network = ReRanker(items, self.config.dim, torch.Generator().manual_seed(0))
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
         self.model.load_state_dict(unnested(state), items)
         self._serve(network)
 

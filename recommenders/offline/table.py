@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import io
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ _EMPTY = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 """Cells of a CSV file that hold nothing."""
 _MOST_HEADER = 1 << 20
 """Bytes of the first line of a CSV file."""
+_MOST_BLANK_LINES = 100_000
 _PARQUET = b"PAR1"
 
 
@@ -131,7 +133,7 @@ def _read_csv(path: Path, wanted: Sequence[str], lone: Sequence[str], separator:
     compressed = _start(path).startswith(GZIP)
     with open_regular(path) as file:
         content = pa_csv.read_csv(
-            _Utf8(Gunzipped(file) if compressed else file),
+            _CheckedText(Gunzipped(file) if compressed else file),
             # Only a single thread knows the numbers of the rows that do not fit.
             read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
             parse_options=pa_csv.ParseOptions(
@@ -148,23 +150,29 @@ def _read_csv(path: Path, wanted: Sequence[str], lone: Sequence[str], separator:
     return _without_blank_end(content)
 
 
-class _Utf8(io.RawIOBase):
-    """Bytes that are UTF-8: Arrow prints a traceback where a row of the wrong length is not.
+class _CheckedText(io.RawIOBase):
+    """Text in UTF-8 with few blank lines, before Arrow sees it.
+
+    It prints a traceback where a row of the wrong length is not UTF-8, and a blank line, one byte, becomes a row.
 
     Raises:
-        UnicodeDecodeError: from `read`.
+        OSError, UnicodeDecodeError: from `read`.
     """
 
     def __init__(self, file: io.RawIOBase | IO[bytes]) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._blank_lines = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         n: int = self._file.readinto(buffer)  # type: ignore[union-attr]
-        self._decoder.decode(memoryview(buffer)[:n], final=n == 0)
+        text = self._decoder.decode(memoryview(buffer)[:n], final=n == 0)
+        self._blank_lines += text.count("\n\n") + text.count("\n\r") + text.count("\r\r")
+        if self._blank_lines > _MOST_BLANK_LINES:
+            raise OSError(errno.EINVAL, f"more than {_MOST_BLANK_LINES:,} blank lines")
         return n
 
 

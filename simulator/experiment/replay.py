@@ -40,13 +40,16 @@ class Histories:
         return Histories(self.item[:n], self.feedback[:n], self.dwell_seconds[:n], self.before[:n])
 
 
-def read_histories(log: Interactions, log_item: Sequence[object], catalogue_item: Sequence[str], m: int) -> Histories:
+def read_histories(
+    log: Interactions, log_item: Sequence[object], catalogue_item: Sequence[str], m: int, file: str
+) -> Histories:
     """The last m interactions of every user of a log with items of the catalogue.
 
     Args:
         log: in order of (tick, user).
         log_item, catalogue_item: names of the items, by id in the log and in the catalogue.
         m: how many.
+        file: where the log was read from, for messages.
 
     Raises:
         ReplayError: no item of the log is in the catalogue.
@@ -56,7 +59,7 @@ def read_histories(log: Interactions, log_item: Sequence[object], catalogue_item
     rows = np.flatnonzero(item_of[log.item] >= 0)
     if len(rows) == 0:
         some = ", ".join(str(name) for name in log_item[:3])
-        raise ReplayError(f"counterfactual.replay: got items such as {some}, expected items of world.catalogue.table")
+        raise ReplayError(f"{file}: got items such as {some}, expected items of world.catalogue.table")
     rows = rows[np.argsort(log.user[rows], kind="stable")]
     user = log.user[rows]
     _, first, count = np.unique(user, return_index=True, return_counts=True)

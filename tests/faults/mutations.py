@@ -185,19 +185,19 @@ def as_parquet(rows: Rows, rng: np.random.Generator) -> bytes:
     """A Parquet file whose columns have types that fit them, or any others that their cells can be made to."""
     header = rows[0] or ["x"]
     columns = {}
+    odd = int(rng.integers(2 * len(header)))
     for place, name in enumerate(header):
         cells = [row[place] if place < len(row) else None for row in rows[1:]]
-        columns[f"{name}" if name not in columns else f"{name}{place}"] = _typed(cells, rng)
+        columns[f"{name}" if name not in columns else f"{name}{place}"] = _typed(cells, rng, odd=place == odd)
     file = io.BytesIO()
     compression = ["snappy", "gzip", "zstd", "none"][int(rng.integers(4))]
     pq.write_table(pa.table(columns), file, compression=compression, use_dictionary=bool(rng.random() < 0.5))
     return file.getvalue()
 
 
-def _typed(cells: list[str | None], rng: np.random.Generator) -> pa.Array:
+def _typed(cells: list[str | None], rng: np.random.Generator, *, odd: bool) -> pa.Array:
     text = pa.array([None if c is None else c.encode("utf-8", "replace").decode() for c in cells], pa.string())
-    draw = rng.random()
-    if draw < 0.5:
+    if not odd:
         wanted = [pa.int64(), pa.float64(), pa.string()]
     else:
         wanted = [_TYPES[int(rng.integers(len(_TYPES)))]]

@@ -273,7 +273,7 @@ def _read_user_log(folder: Path, *, name: str) -> Any:
 
 def _replay(folder: Path, *, name: str) -> None:
     log = open_log(LogOptions(str(folder / name), event="action", event_map="ban=dislike,*=examined"))
-    read_histories(log.interactions, log.item_ids, [str(i) for i in range(8)], 5)
+    read_histories(log.interactions, log.item_ids, [str(i) for i in range(8)], 5, log.file)
 
 
 def _write_movielens(folder: Path, rng: np.random.Generator) -> None:

@@ -40,9 +40,9 @@ def test_histories_are_the_last_interactions_with_items_of_the_catalogue(rows, m
     known = [e for e in range(len(log)) if names[log.item[e]] in catalogue]
     if not known:
         with pytest.raises(ReplayError, match=r"expected items of world\.catalogue\.table"):
-            read_histories(log, names, catalogue, m)
+            read_histories(log, names, catalogue, m, "log.csv")
         return
-    found = read_histories(log, names, catalogue, m)
+    found = read_histories(log, names, catalogue, m, "log.csv")
     users = sorted({int(log.user[e]) for e in known})
     assert len(found) == len(users)
     for row, user in enumerate(users):
