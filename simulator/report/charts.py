@@ -239,9 +239,8 @@ def _value_axis(places: Sequence[float], y: Callable[[float], float], write: Cal
 
 
 def _day_axis(days: Sequence[int], x: Callable[[float], float], bottom: int, unit: str) -> Markup:
-    places = sorted(
-        {round(t) for t in ticks(days[0], max(days[-1], days[0] + 1), 4)} & set(range(days[0], days[-1] + 1))
-    )
+    nearest = {round(t) for t in ticks(days[0], max(days[-1], days[0] + 1), 4)}
+    places = sorted(day for day in nearest if days[0] <= day <= days[-1])
     return Markup("").join(_label(x(d), bottom + 18, f"{unit} {d}" if d == places[0] else str(d)) for d in places)
 
 

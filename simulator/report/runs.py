@@ -91,7 +91,18 @@ def _read_run(folder: Path) -> Run:
     if not manifest.complete and not (folder / RESULTS_FILE).exists():
         raise _interrupted(folder)
     results = results_from_json(_text(folder / RESULTS_FILE), str(folder / RESULTS_FILE))
+    _check(results, folder / RESULTS_FILE)
     return Run(folder, results, manifest, _text(folder / SCENARIO_FILE))
+
+
+def _check(results: Results, file: Path) -> None:
+    """Refuse what is of the right types and what no run writes."""
+    if not 0 < results.confidence < 1:
+        raise ReportError(f"{file}: confidence: got {results.confidence}, expected a number between 0 and 1")
+    for i, series in enumerate(results.series):
+        if len(series.day) != len(series.value):
+            got = f"{len(series.value)} values for {len(series.day)} days"
+            raise ReportError(f"{file}: series[{i}]: got {got}, expected one a day")
 
 
 def _interrupted(folder: Path) -> ReportError:

@@ -54,6 +54,7 @@ def load_scenario(
         ScenarioErrors: with all that is wrong, each with file, line and column, or with the override that brought it.
     """
     sources = Sources(str(path))
+    _check_name(path, sources)
     text = decode(_read(path, sources), sources)
     data = parse_yaml(text, sources)
     if not isinstance(data, dict):
@@ -113,6 +114,13 @@ def _complete(
 def resolved_yaml(scenario: Scenario) -> str:
     """All settings of a scenario as YAML, defaults and preset written out; reading it gives an equal scenario."""
     return write_yaml(scenario.model_dump(mode="json"))
+
+
+def _check_name(path: FilePath, sources: Sources) -> None:
+    """Runs are filed in a folder of the scenario's name: `...yaml` would lead out of the folder of results."""
+    if not path.stem.strip("."):
+        sources.report_at(None, "file", f"the name {path.name!r}", "a name that is more than dots and an ending")
+        raise ScenarioErrors(sources.faults)
 
 
 def _read(path: FilePath, sources: Sources) -> bytes:

@@ -36,6 +36,8 @@ MEGABYTES = 512
 """By which the memory of a process may grow while it reads one input."""
 _WALL_SECONDS = 90.0
 """After which a process is killed: a multiple of `SECONDS`, as the machine may be busy."""
+_USED_UP = 75
+"""Exit code of a worker whose memory is no longer what the next input would find alone."""
 _ADDRESS_SPACE = 2**31
 """Bytes of address space beyond what a process has when it begins: what needs more fails at once."""
 FAILURES = ("traceback", "unnamed", "slow", "memory", "died", "hung")
@@ -128,7 +130,7 @@ def work(name: str, seed: int, start: int, stop: int, limited: bool = True) -> N
             outcome = read_one(reader, made, index)
             print(json.dumps(asdict(outcome)), file=out, flush=True)
             if outcome.end == "memory" or "MemoryError" in outcome.message:
-                return  # what the next inputs find is not what they would find alone
+                sys.exit(_USED_UP)
 
 
 def _write_apart(reader: Reader, seed: int, index: int, folder: Path) -> None:
@@ -151,32 +153,37 @@ def run(name: str, seed: int, inputs: int) -> Iterator[Outcome]:
     while start < inputs:
         command = [sys.executable, "-m", "tests.faults.campaign", "--work", name, str(seed), str(start), str(inputs)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert worker.stdout is not None
         begun, told = start, start
-        for record in _records(worker.stdout):
-            if "begun" in record:
-                begun = int(str(record["begun"]))
-            else:
-                yield Outcome(**record)  # type: ignore[arg-type]
-                told = begun + 1
-        hung = worker.poll() is None and told < inputs
-        worker.kill() if hung else None
-        code = worker.wait()
-        if code and told < inputs:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker:
+            assert worker.stdout is not None
+            hung = True
+            for record in _records(worker.stdout):
+                if not record:
+                    hung = False
+                elif "begun" in record:
+                    begun = int(str(record["begun"]))
+                else:
+                    yield Outcome(**record)  # type: ignore[arg-type]
+                    told = begun + 1
+            if hung:
+                worker.kill()
+            code = worker.wait()
+        if code != _USED_UP and told < inputs:
             yield Outcome(begun, "hung" if hung else "died", 0.0, 0.0, f"exit code {code}")
             told = begun + 1
         start = told
 
 
 def _records(stream: IO[str]) -> Iterator[Mapping[str, object]]:
-    """The records of a worker, until it ends or says nothing for too long."""
-    while True:
-        ready, _, _ = select.select([stream], [], [], _WALL_SECONDS)
-        line = stream.readline() if ready else ""
-        if not line:
+    """The records of a worker until it says nothing for too long; an empty one, the last, where it has ended."""
+    descriptor, text = stream.fileno(), b""
+    while select.select([descriptor], [], [], _WALL_SECONDS)[0]:
+        piece = os.read(descriptor, 1 << 16)
+        *lines, text = (text + piece).split(b"\n")
+        yield from map(json.loads, lines)
+        if not piece:
+            yield {}
             return
-        yield json.loads(line)
 
 
 def row(name: str, outcomes: list[Outcome]) -> str:
