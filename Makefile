@@ -1,11 +1,12 @@
 # Everything runs in .venv, which is made on first use and brought up to date when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench adapters clean
+.PHONY: help demo test lint types bench adapters audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 ADAPTERS := .venv-adapters
+AUDIT := build/audit
 export OMP_NUM_THREADS := 1
 
 help: ## Say what there is.
@@ -32,6 +33,9 @@ adapters: $(ADAPTERS)/.installed ## Test the models of other libraries, in .venv
 	$(ADAPTERS)/bin/python -m pytest tests/recommenders/adapters/test_adapters.py tests/recommenders/test_registry.py
 	$(ADAPTERS)/bin/pushback validate scenarios/adapters.yaml
 
+audit: $(AUDIT) ## Look the pinned packages up among the known vulnerabilities (needs pypi.org).
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 clean: ## Remove the environment, builds and caches; results stay.
 	rm -rf .venv .venv-adapters build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -48,3 +52,6 @@ $(ADAPTERS)/.installed: pyproject.toml constraints-adapters.txt
 		-e '.[testing,implicit,lenskit,rectools]'
 	$(ADAPTERS)/bin/python -m pip install -q --disable-pip-version-check -c constraints-adapters.txt --no-deps rectools
 	@touch $@
+$(AUDIT):
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1 || { rm -rf $@; exit 1; }

@@ -2,10 +2,10 @@
 
     cli -> api -> commands, running -> report -> experiment -> engine -> world -> scenario, draws
 
-A module may import its own layer and those to the right of it. Below `running`, the simulator knows `recommenders.base`
-(the interface), `recommenders.contract` (its rules), `recommenders.plugins` (how a part is found by name) and what reads
-files for both packages; recommenders know nothing of the simulator; SimPy stays in the engine and torch in the
-recommenders. An import for the type checker alone must keep the direction, but may close a cycle.
+A module may import its own layer and those to the right of it. Below `running`, the simulator knows
+`recommenders.base` (the interface), `recommenders.contract` (its rules), `recommenders.plugins` (how a part is found by
+name) and what reads files for both packages only; recommenders know nothing of the simulator; SimPy stays in the engine
+and torch in the recommenders. An import for the type checker alone must keep the direction, but may close a cycle.
 """
 
 from __future__ import annotations
