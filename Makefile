@@ -52,6 +52,7 @@ $(ADAPTERS)/.installed: pyproject.toml constraints-adapters.txt
 		-e '.[testing,implicit,lenskit,rectools]'
 	$(ADAPTERS)/bin/python -m pip install -q --disable-pip-version-check -c constraints-adapters.txt --no-deps rectools
 	@touch $@
+
 $(AUDIT):
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1 || { rm -rf $@; exit 1; }
