@@ -240,13 +240,13 @@ def test_a_hundred_thousand_users_need_less_than_200_megabytes(bootstrap: Bootst
     assert peak < 200e6
 
 
-@pytest.mark.parametrize(("paired", "level"), [(True, 0.885), (False, 0.882)])
+@pytest.mark.parametrize(("paired", "level"), [(True, 0.889), (False, 0.888)])
 def test_intervals_cover_the_truth_about_as_often_as_they_say(paired: bool, level: float) -> None:
     """Coverage of a true lift of exp(-0.2) - 1, over 400 experiments of 150 users, at 90%, with 400 resamples.
 
     The lift's distribution is skewed, and 400 resamples add noise: in 2,000 other experiments of this kind they covered
-    in 88.5% (paired) and 88.2%. The bounds lie 4 standard deviations (0.0164) to either side, a
-    false-alarm rate of 6e-5 each.
+    in 88.9% (paired) and 88.8%, plain percentiles in 88.5% and 88.2%. The bounds lie 4 standard deviations (0.0164) to
+    either side, a false-alarm rate of 6e-5 each.
     """
     truth, covered = exp(-0.2) - 1, 0
     for draws in normals(13, 400, 6, 150):
