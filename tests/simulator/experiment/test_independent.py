@@ -1,4 +1,4 @@
-"""Arms with users of their own, against Welch's t-test, the infinitesimal jackknife and simulated truth."""
+"""Arms with users of their own, against Welch's t-test, the jackknife and simulated truth."""
 
 from __future__ import annotations
 
@@ -53,29 +53,23 @@ def test_with_arms_of_one_size_it_is_the_unpaired_interval_of_the_paired_experim
 
 @given(seed=seeds, n_treated=large, n_controls=large)
 @settings(max_examples=10)
-def test_the_variance_of_a_lift_is_the_infinitesimal_jackknifes(seed: int, n_treated: int, n_controls: int) -> None:
-    arms = count_effect(seed, n_treated, n_controls)
-    got = compare_independent(*arms, CONFIDENCE).lift
-    variance = [jackknife_variance(arms, arm) for arm in (0, 1)]
+def test_the_variance_of_a_lift_is_made_of_the_levels_jackknifes(seed: int, n_treated: int, n_controls: int) -> None:
+    new, old = count_effect(seed, n_treated, n_controls)
+    got = compare_independent(new, old, CONFIDENCE).lift
+    # d(lift) = d(new) / old - new d(old) / old^2
+    slope = 1 / old.ratio(), new.ratio() / old.ratio() ** 2
+    variance = [s**2 * jackknife_variance(arm) for s, arm in zip(slope, (new, old), strict=True)]
     sizes_less_one = n_treated - 1, n_controls - 1
     degrees = sum(variance) ** 2 / sum(v**2 / d for v, d in zip(variance, sizes_less_one, strict=True))
     expected = stats.t.ppf((1 + CONFIDENCE) / 2, degrees) * sqrt(sum(variance))
-    assert (got.high - got.low) / 2 == pytest.approx(expected, rel=1e-5)
+    assert (got.high - got.low) / 2 == pytest.approx(expected, rel=1e-8)
 
 
-def jackknife_variance(arms: tuple[PerUser, PerUser], arm: int) -> float:
-    """Variance of the lift by one arm's users: nudge the weight of each and see how the lift moves."""
-    n, nudge = len(arms[arm].numerator), 1e-6
-    influence = np.empty(n)
-    for i in range(n):
-        moved = []
-        for step in (nudge, -nudge):
-            weights = [np.ones(len(a.numerator)) for a in arms]
-            weights[arm][i] += step
-            treated, controlled = (w @ a.numerator / (w @ a.denominator) for w, a in zip(weights, arms, strict=True))
-            moved.append(treated / controlled)
-        influence[i] = n * (moved[0] - moved[1]) / (2 * nudge)
-    return float(np.sum(influence**2)) / (n * (n - 1))
+def jackknife_variance(arm: PerUser) -> float:
+    """Variance of a level, from the samples that lack one user."""
+    n = len(arm.numerator)
+    levels = np.array([picked(arm, np.delete(np.arange(n), i)).ratio() for i in range(n)])
+    return float((n - 1) / n * np.sum((levels - levels.mean()) ** 2))
 
 
 @given(seed=seeds, n_treated=large, n_controls=large, factor=st.floats(1e-3, 1e3), data=st.data())
@@ -146,3 +140,20 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         lift = compare_independent(*arms, CONFIDENCE).lift
         covered += lift.low <= truth <= lift.high
     assert abs(covered / 1_000 - CONFIDENCE) < 4 * 0.0095
+
+
+def test_skewed_activity_does_not_raise_false_alarms() -> None:
+    """A/A tests of 40 users an arm whose log activity has an sd of 1.2, 3,000 of them, at 5%.
+
+    The count is binomial with sd 0.004 if the level is exact; the bound lies 4 of them above, a false-alarm rate of
+    3e-5. The delta method without the jackknife's correction finds something in 8.2%.
+    """
+    n, trials, found = 40, 3_000, 0
+    draws = normals(17, 4, trials * n).reshape(4, trials, n)
+    for new_activity, old_activity, new_trait, old_trait in draws.transpose(1, 0, 2):
+        new, old = (
+            PerUser(np.exp(3 + 1.2 * activity) * np.exp(-1 + 0.5 * trait), np.exp(3 + 1.2 * activity))
+            for activity, trait in ((new_activity, new_trait), (old_activity, old_trait))
+        )
+        found += compare_independent(new, old, 0.95).p_value < 0.05
+    assert found / trials < 0.05 + 4 * 0.004
