@@ -26,10 +26,10 @@ class Freshest:
     def recommend(self, requests, k, draws):
         if self.items is None:
             raise RecommenderError("Freshest serves before it was fitted")
-        window = slice(max(0, requests.history_item.shape[1] - self.traits.history_length), None)
-        row, column = np.nonzero(requests.history_feedback[:, window] & Feedback.DISLIKE)
+        requests = requests.newest(self.traits.history_length)
+        row, column = np.nonzero(requests.history_feedback & Feedback.DISLIKE)
         blocked = np.zeros((len(requests), self.items.n_creators), dtype=bool)
-        blocked[row, self.items.creator[requests.history_item[:, window][row, column]]] = True
+        blocked[row, self.items.creator[requests.history_item[row, column]]] = True
         age_days = (requests.tick[:, None] - self.items.release_tick) / 86_400_000
         score = -age_days - 1e6 * blocked[:, self.items.creator]
         return top_k(score.astype(np.float32), requests.eligible, k)

@@ -10,7 +10,7 @@ simulated time since the world began.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntFlag
 from typing import Literal, Protocol, runtime_checkable
 
@@ -120,7 +120,8 @@ class Requests:
 
     The history holds the feedback delivered so far, oldest to newest from left to right, padded on the left with -1
     (feedback 0, dwell 0). Its width is the recommender's `traits.history_length`; a recommender that declares 0 gets
-    arrays of width 0.
+    arrays of width 0. One that wraps another may hand on a wider history, in which the newest interactions count as far
+    as declared and the others do not: `newest` cuts it.
 
     Attributes:
         user, session, step: int32[n]; the step counts requests within the session.
@@ -153,6 +154,17 @@ class Requests:
         picked = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in shared}
         utility = None if self.utility is None else self.utility.take(rows)
         return Requests(**picked, eligible=self.eligible, utility=utility)
+
+    def newest(self, width: int) -> Requests:
+        """The requests with only the newest `width` interactions of their histories."""
+        first = max(0, self.history_item.shape[1] - width)
+        return replace(
+            self,
+            history_item=self.history_item[:, first:],
+            history_feedback=self.history_feedback[:, first:],
+            history_dwell_seconds=self.history_dwell_seconds[:, first:],
+            history_tick=self.history_tick[:, first:],
+        )
 
 
 @dataclass(frozen=True)

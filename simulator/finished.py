@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from markupsafe import escape
 
 from recommenders.base import Feedback
+from recommenders.files import open_regular
+from recommenders.parquet_files import read_parquet
+from simulator.engine.log import EventLog
 from simulator.experiment.results import Manifest, Results
 from simulator.report.frame import Frame
 from simulator.report.runs import REPORT_FILE, SCENARIO_FILE
@@ -120,7 +122,8 @@ class FinishedRun:
 
 def _read(path: Path) -> pa.Table:
     try:
-        table = pq.read_table(path)
+        with open_regular(path) as file:
+            table = read_parquet(file, ["arm", *EventLog.DTYPES])
         flags = table["feedback"]
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ReportError(f"{path}: got {error}, expected an event log written by pushback") from error

@@ -32,7 +32,7 @@ def test_the_page_shows_every_file_of_the_example_package_word_for_word() -> Non
         for path in PACKAGE.rglob("*")
         if path.suffix in {".py", ".toml", ".yaml"}
     }
-    assert len(files) == 8
+    assert len(files) == 9
     assert files_shown() == files
 
 

@@ -26,7 +26,6 @@ from recommenders.heuristics.wrapped import (
     ModelConfig,
     build_scorer,
     nested,
-    newest,
     unnested,
     viewed_window,
     without_newest,
@@ -80,8 +79,8 @@ class DropDisliked:
 
     def scores(self, requests: Requests) -> Float32:
         """The wrapped model's scores after the histories without push-back: float32[n, n_items]."""
-        seen = without_negatives(newest(requests, self.traits.history_length), self.config.feedback)
-        return self.model.scores(newest(seen, self.model.traits.history_length))
+        seen = without_negatives(requests.newest(self.traits.history_length), self.config.feedback)
+        return self.model.scores(seen.newest(self.model.traits.history_length))
 
     def state_dict(self) -> State:
         """The wrapped model's state, each name after `model.`."""

@@ -25,7 +25,6 @@ from recommenders.heuristics.wrapped import (
     ModelConfig,
     build_scorer,
     nested,
-    newest,
     unnested,
     viewed_window,
     without_newest,
@@ -100,7 +99,7 @@ class Heuristic:
             name = type(self).__name__
             raise RecommenderError(f"{name}: got no fitted state, expected `fit` or `load_state_dict` first")
         config = self.shared_config
-        score = self.model.scores(newest(requests, self.model.traits.history_length))
+        score = self.model.scores(requests.newest(self.model.traits.history_length))
         negatives = recent_negatives(requests, config.feedback, config.interactions, config.days)
         if not len(negatives):
             return score

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -83,18 +82,6 @@ def build_scorer(config: ModelConfig) -> Scorer:
     return model
 
 
-def newest(requests: Requests, width: int) -> Requests:
-    """The requests with the newest `width` interactions of their histories, as a model with that need expects them."""
-    first = max(0, requests.history_item.shape[1] - width)
-    return replace(
-        requests,
-        history_item=requests.history_item[:, first:],
-        history_feedback=requests.history_feedback[:, first:],
-        history_dwell_seconds=requests.history_dwell_seconds[:, first:],
-        history_tick=requests.history_tick[:, first:],
-    )
-
-
 def viewed_window(model: Scorer) -> int:
     """How many of the newest interactions a model keeps from being shown again; 0 if it shows them again.
 
@@ -113,7 +100,7 @@ def without_newest(score: Float32, requests: Requests, window: int) -> Float32:
     A new array: the scores given may be the wrapped model's own.
     """
     hidden = score.copy()
-    hide_viewed(hidden, newest(requests, window).history_item)
+    hide_viewed(hidden, requests.newest(window).history_item)
     return hidden
 
 

@@ -52,7 +52,6 @@ from recommenders.heuristics.wrapped import (
     ModelConfig,
     build_scorer,
     nested,
-    newest,
     unnested,
     viewed_window,
     without_newest,
@@ -236,7 +235,7 @@ class Pmors:
             rows = torch.arange(start, min(start + SERVING_BATCH, len(requests)))
             pre_rank[start : start + SERVING_BATCH] = served.scores(history.take(rows))
         is_candidate = _best(pre_rank, requests, self.config.candidates, self.viewed_window)
-        ranked = self.model.scores(newest(requests, self.model.traits.history_length))
+        ranked = self.model.scores(requests.newest(self.model.traits.history_length))
         return put_behind(ranked, ~is_candidate, pre_rank)
 
     def state_dict(self) -> State:
@@ -284,7 +283,7 @@ class Pmors:
         for start in range(0, count, SERVING_BATCH):
             chunk = slice(start, start + SERVING_BATCH)
             of_chunk = requests.take(chunk)
-            score = self.model.scores(newest(of_chunk, self.model.traits.history_length))
+            score = self.model.scores(of_chunk.newest(self.model.traits.history_length))
             kept = self._remembered(of_chunk, items)
             item[chunk] = _lists(score, kept, eligible, size, rng)
             in_spreads = (score / spread(score, eligible)[:, None]).astype(np.float32)
@@ -301,7 +300,7 @@ class Pmors:
 
     def _history(self, requests: Requests) -> History:
         config = self.config
-        requests = newest(requests, config.window)
+        requests = requests.newest(config.window)
         feedback, real = requests.history_feedback, requests.history_item != PADDING
         positive = is_positive(feedback, except_disliked=False)
         kind = np.stack([real, real & positive, real & is_negative(feedback, config.feedback)], 2)

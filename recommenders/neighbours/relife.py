@@ -51,7 +51,6 @@ from recommenders.heuristics.wrapped import (
     ModelConfig,
     build_scorer,
     nested,
-    newest,
     unnested,
     viewed_window,
     without_newest,
@@ -171,7 +170,7 @@ class Relife:
             RecommenderError: not fitted.
         """
         network, embedding = self._fitted()
-        base = self.model.scores(newest(requests, self.model.traits.history_length))
+        base = self.model.scores(requests.newest(self.model.traits.history_length))
         shown = without_newest(base, requests, self.viewed_window)
         count = min(self.config.candidates, int(requests.eligible.sum()))
         candidate = np.sort(top_k(shown, requests.eligible, count).item, axis=1)
@@ -238,7 +237,7 @@ class Relife:
         for first in range(0, len(start), SERVING_BATCH):
             chunk = slice(first, first + SERVING_BATCH)
             of_chunk = requests.take(chunk)
-            score = self.model.scores(newest(of_chunk, self.model.traits.history_length))
+            score = self.model.scores(of_chunk.newest(self.model.traits.history_length))
             row = np.repeat(np.arange(len(of_chunk)), length[chunk])
             place = order[np.repeat(start[chunk], length[chunk]) + _ranks(length[chunk])]
             was_shown, was_clicked = np.zeros(score.shape, np.bool_), np.zeros(score.shape, np.bool_)
@@ -257,7 +256,7 @@ class Relife:
         return self._read(requests, candidate, np.take_along_axis(score, candidate.astype(np.intp), 1))
 
     def _read(self, requests: Requests, candidate: Int32, base: Float32) -> Lists:
-        history = newest(requests, self.config.window)
+        history = requests.newest(self.config.window)
         item, read = history.history_item, history.history_item != PADDING
         click = read & is_positive(history.history_feedback, except_disliked=True)
         number = lists_of_histories(item, history.history_tick, self._gap_ticks(), self.config.list_length)

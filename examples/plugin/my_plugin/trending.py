@@ -5,7 +5,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from recommenders.base import TICKS_PER_SECOND, Config, Feedback, Traits
+from recommenders.base import TICKS_PER_SECOND, Config, Feedback, RecommenderError, Traits
 from recommenders.topk import top_k
 
 
@@ -22,7 +22,7 @@ class Trending:
 
     def __init__(self, config):
         self.config = config
-        self.traits = Traits(history_length=config.memory)
+        self.traits, self.items = Traits(history_length=config.memory), None
 
     def fit(self, log, items, *, seed, progress=None):
         age_days = (log.tick.max(initial=0) - log.tick) / (86_400 * TICKS_PER_SECOND)
@@ -32,7 +32,9 @@ class Trending:
         self.load_state_dict({"heat": heat.astype(np.float32)}, items)
 
     def recommend(self, requests, k, draws):
-        creator = self.items.creator
+        if self.items is None:
+            raise RecommenderError("trending: got no fitted state, expected `fit` first")
+        requests, creator = requests.newest(self.config.memory), self.items.creator
         dislikes = np.zeros((len(requests), self.items.n_creators), dtype=np.float32)
         row, column = np.nonzero(requests.history_feedback & Feedback.DISLIKE)
         np.add.at(dislikes, (row, creator[requests.history_item[row, column]]), 1)
