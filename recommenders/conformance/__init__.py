@@ -6,6 +6,7 @@ Needs hypothesis (`pip install 'pushback[testing]'`).
 from recommenders.conformance import checks
 from recommenders.conformance.checks import CHECKS
 from recommenders.conformance.laws import Check, Effect
+from recommenders.conformance.planted import Planted
 from recommenders.conformance.running import Outcome, Report, run_check, run_checks
 from recommenders.conformance.subject import Fitted, Subject, Violation
 from recommenders.conformance.worlds import Ask, Catalogue, Log
@@ -19,6 +20,7 @@ __all__ = [
     "Fitted",
     "Log",
     "Outcome",
+    "Planted",
     "Report",
     "Subject",
     "Violation",

@@ -8,8 +8,10 @@ from time import perf_counter
 from typing import Any, Literal
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
-from recommenders.conformance.laws import Check, Effect
+from recommenders.conformance.laws import Check, Effect, Measured
+from recommenders.conformance.planted import Planted
 from recommenders.conformance.subject import Subject, Violation
 
 Status = Literal["passed", "failed", "known", "skipped"]
@@ -79,23 +81,12 @@ def run_check(check: Check, subject: Subject, *, search_seed: int = 0) -> Outcom
     Args:
         check: the law.
         subject: the recommender.
-        search_seed: which examples are tried; the same seed tries the same ones.
+        search_seed: which examples are tried, and of which world; the same seed tries the same ones.
     """
     started = perf_counter()
     if reason := check.does_not_apply(subject):
         return _outcome(check, "skipped", started, reason)
-    search = _Search(started)
-    try:
-        strategies = check.given(subject)
-        if strategies:
-            _search(check, subject, strategies, search, search_seed)
-        else:
-            _try(check, subject, {}, search)
-    except _Enough:
-        pass
-    except Exception:
-        if search.smallest is None:
-            raise
+    search = _searched(check, subject, search_seed)
     known = subject.known_failures.get(check.name)
     if search.smallest is None:
         if known is None:
@@ -104,10 +95,34 @@ def run_check(check: Check, subject: Subject, *, search_seed: int = 0) -> Outcom
         return _outcome(check, "failed", started, message, examples=search.tried, effect=search.effect)
     example, error = search.smallest
     message = str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
+    effect = error.effect if isinstance(error, Measured) else None
     code = as_code(check, subject, example)
+    if check.shown_by is not None:
+        shown = _searched(check.shown_by, subject, search_seed).smallest
+        if shown is not None:
+            message += f"; for example, {shown[1]}"
+            code = as_code(check, subject, shown[0], call=f"{check.name}.shown_by")
     if known is not None:
-        return _outcome(check, "known", started, f"{known} ({message})", code, search.tried_until_broken)
-    return _outcome(check, "failed", started, message, code, search.tried_until_broken)
+        return _outcome(check, "known", started, f"{known} ({message})", code, search.tried_until_broken, effect)
+    return _outcome(check, "failed", started, message, code, search.tried_until_broken, effect)
+
+
+def _searched(check: Check, subject: Subject, search_seed: int) -> _Search:
+    search = _Search(perf_counter())
+    planted = Planted(search_seed)
+    try:
+        strategies = check.given(subject)
+        if strategies:
+            world = {"planted": st.just(planted)} if check.seeded else {}
+            _search(check, subject, {**world, **strategies}, search, search_seed)
+        else:
+            _try(check, subject, {"planted": planted} if check.seeded else {}, search)
+    except _Enough:
+        pass
+    except Exception:
+        if search.smallest is None:
+            raise
+    return search
 
 
 def _outcome(
@@ -168,16 +183,23 @@ def _size(example: Mapping[str, Any]) -> int:
     return len(repr(example))
 
 
-def as_code(check: Check, subject: Subject, example: Mapping[str, Any]) -> str:
-    """A script that tries the law on one example, and raises `Violation` where it is broken."""
+def as_code(check: Check, subject: Subject, example: Mapping[str, Any], call: str | None = None) -> str:
+    """A script that tries the law on one example, and raises `Violation` where it is broken.
+
+    Args:
+        check: the law.
+        subject: the recommender.
+        example: the law's arguments.
+        call: what of `checks` is called; None for the check itself.
+    """
     arguments = ", ".join(["subject", *(f"{name}={value!r}" for name, value in example.items())])
-    worlds = sorted({name for name in ("Ask", "Catalogue", "Log") if f"{name}(" in arguments})
+    worlds = sorted({name for name in ("Ask", "Catalogue", "Log", "Planted") if f"{name}(" in arguments})
     return "\n".join(
         [
             f"from recommenders.conformance import {', '.join([*worlds, 'Subject', 'checks'])}",
             "",
             f"subject = {subject!r}",
-            f"checks.{check.name}({arguments})",
+            f"checks.{call or check.name}({arguments})",
         ]
     )
 
