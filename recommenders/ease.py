@@ -24,6 +24,7 @@ from scipy.linalg import lapack
 from recommenders.base import (
     PADDING,
     Config,
+    DislikeResponse,
     Feedback,
     Float32,
     Float64,
@@ -71,7 +72,12 @@ class Ease:
 
     def __init__(self, config: EaseConfig) -> None:
         self.config = config
-        self.traits = Traits(history_length=config.window)
+        signed = config.dislike_value is not None and config.dislike_value < 0
+        self.traits = Traits(
+            history_length=config.window,
+            # The disliked item's own weights change their sign, wherever in the window it stands.
+            dislike_response=DislikeResponse() if signed else None,
+        )
         self._state: _Solved | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:

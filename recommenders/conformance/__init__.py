@@ -9,6 +9,7 @@ from recommenders.conformance.checks import CHECKS
 from recommenders.conformance.kit import check_recommender, choose_checks
 from recommenders.conformance.laws import Check, Effect
 from recommenders.conformance.parametrize import parametrize_with_checks
+from recommenders.conformance.planted import Planted
 from recommenders.conformance.report import Outcome, Report
 from recommenders.conformance.running import run_check, run_checks
 from recommenders.conformance.subject import Fitted, Subject, Violation
@@ -23,6 +24,7 @@ __all__ = [
     "Fitted",
     "Log",
     "Outcome",
+    "Planted",
     "Report",
     "Subject",
     "Violation",

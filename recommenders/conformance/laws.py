@@ -32,6 +32,14 @@ class Effect:
     of: str
 
 
+class Measured(Violation):
+    """A statistical law does not hold; carries what was measured."""
+
+    def __init__(self, message: str, effect: Effect) -> None:
+        super().__init__(message)
+        self.effect = effect
+
+
 @dataclass(frozen=True)
 class Check:
     """A named law.
@@ -44,6 +52,9 @@ class Check:
         examples: how many examples are tried.
         fits: each example fits a model, so that fewer are tried where fitting is slow.
         does_not_apply: why a subject need not keep the law, by what it declares; empty where it must.
+        seeded: takes a world `planted`, which the seed of the search decides.
+        shown_by: the law for a single history. Where a statistical law is broken, the smallest history that breaks this
+            one is looked for, and printed in its place.
     """
 
     holds: Callable[..., Effect | None]
@@ -52,6 +63,8 @@ class Check:
     examples: int
     fits: bool
     does_not_apply: Callable[[Subject], str]
+    seeded: bool = False
+    shown_by: Check | None = None
 
     @property
     def name(self) -> str:
@@ -89,9 +102,11 @@ def check(
     examples: int = 40,
     fits: bool = False,
     does_not_apply: Callable[[Subject], str] = applies_to_all,
+    seeded: bool = False,
+    shown_by: Check | None = None,
 ) -> Callable[[Callable[..., Effect | None]], Check]:
     """Make a check of a law; the arguments are the attributes of `Check`."""
-    return lambda holds: Check(holds, kind, given, examples, fits, does_not_apply)
+    return lambda holds: Check(holds, kind, given, examples, fits, does_not_apply, seeded, shown_by)
 
 
 def must_be_same(got: Slates, expected: Slates, when: str) -> None:

@@ -8,9 +8,11 @@ from time import perf_counter
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
-from recommenders.conformance.laws import Check, Effect
+from recommenders.conformance.laws import Check, Effect, Measured
 from recommenders.conformance.limits import EXAMPLE_SECONDS, OutOfTime, time_limit
+from recommenders.conformance.planted import Planted
 from recommenders.conformance.report import Outcome, Report, Status
 from recommenders.conformance.subject import Subject, Violation
 
@@ -59,26 +61,13 @@ def run_check(
     Args:
         check: the law.
         subject: the recommender.
-        search_seed: which examples are tried; the same seed tries the same ones.
+        search_seed: which examples are tried, and of which world; the same seed tries the same ones.
         example_seconds: how long one may take; a longer one breaks the law.
     """
     started = perf_counter()
     if reason := check.does_not_apply(subject):
         return _outcome(check, "skipped", started, reason)
-    search = _Search(started, example_seconds)
-    try:
-        strategies = check.given(subject)
-        if strategies:
-            _search(check, subject, strategies, search, search_seed)
-        else:
-            _try(check, subject, {}, search)
-    except _Enough:
-        pass
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        if search.smallest is None:
-            raise
+    search = _searched(check, subject, search_seed, example_seconds)
     known = subject.known_failures.get(check.name)
     if search.smallest is None:
         if known is None:
@@ -87,11 +76,38 @@ def run_check(
         return _outcome(check, "failed", started, message, examples=search.tried, effect=search.effect)
     example, error = search.smallest
     message = str(error) if isinstance(error, Violation | OutOfTime) else f"{type(error).__name__}: {error}"
+    effect = error.effect if isinstance(error, Measured) else None
+    code = as_code(check, subject, example)
+    if check.shown_by is not None and not search.out_of_time:
+        shown = _searched(check.shown_by, subject, search_seed, example_seconds).smallest
+        if shown is not None:
+            message += f"; for example, {shown[1]}"
+            code = as_code(check, subject, shown[0], call=f"{check.name}.shown_by")
     status: Status = "failed"
     if known is not None:
         status, message = "known", f"{known} ({message})"
-    outcome = _outcome(check, status, started, message, as_code(check, subject, example), search.tried_until_broken)
+    outcome = _outcome(check, status, started, message, code, search.tried_until_broken, effect)
     return replace(outcome, out_of_time=search.out_of_time)
+
+
+def _searched(check: Check, subject: Subject, search_seed: int, example_seconds: float) -> _Search:
+    search = _Search(perf_counter(), example_seconds)
+    planted = Planted(search_seed)
+    try:
+        strategies = check.given(subject)
+        if strategies:
+            world = {"planted": st.just(planted)} if check.seeded else {}
+            _search(check, subject, {**world, **strategies}, search, search_seed)
+        else:
+            _try(check, subject, {"planted": planted} if check.seeded else {}, search)
+    except _Enough:
+        pass
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        if search.smallest is None:
+            raise
+    return search
 
 
 def _outcome(
@@ -170,16 +186,23 @@ def _size(example: Mapping[str, Any]) -> int:
     return len(repr(example))
 
 
-def as_code(check: Check, subject: Subject, example: Mapping[str, Any]) -> str:
-    """A script that tries the law on one example, and raises `Violation` where it is broken."""
+def as_code(check: Check, subject: Subject, example: Mapping[str, Any], call: str | None = None) -> str:
+    """A script that tries the law on one example, and raises `Violation` where it is broken.
+
+    Args:
+        check: the law.
+        subject: the recommender.
+        example: the law's arguments.
+        call: what of `checks` is called; None for the check itself.
+    """
     arguments = ", ".join(["subject", *(f"{name}={value!r}" for name, value in example.items())])
-    worlds = sorted({name for name in ("Ask", "Catalogue", "Log") if f"{name}(" in arguments})
+    worlds = sorted({name for name in ("Ask", "Catalogue", "Log", "Planted") if f"{name}(" in arguments})
     return "\n".join(
         [
             f"from recommenders.conformance import {', '.join([*worlds, 'Subject', 'checks'])}",
             "",
             f"subject = {subject!r}",
-            f"checks.{check.name}({arguments})",
+            f"checks.{call or check.name}({arguments})",
         ]
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
-from recommenders.base import Recommender, Requests, Scorer, Slates, Traits
+from recommenders.base import Interactions, Recommender, Requests, Scorer, Slates, Traits
 from recommenders.conformance.worlds import Ask, Catalogue, KeyedDraws, Log, requests
 from recommenders.contract import check_traits, in_declared_batches
 from recommenders.registry import build
@@ -17,6 +17,14 @@ FIT_SEED = 3
 
 class Violation(Exception):  # noqa: N818 - the field's word for a broken law
     """A law does not hold; the message says how, with what was got and what was expected."""
+
+
+class HasInteractions(Protocol):
+    """A log as a value: `Log`, or another that can be hashed and whose `repr` is code."""
+
+    def interactions(self, catalogue: Catalogue) -> Interactions:
+        """The log on a catalogue."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Subject:
         self.scores = isinstance(recommender, Scorer)
         self.known_failures = {**getattr(recommender, "known_failures", {}), **(known_failures or {})}
         self.fit_seconds = 0.0
-        self._fitted: dict[tuple[Log, Catalogue, int], Fitted] = {}
+        self._fitted: dict[tuple[HasInteractions, Catalogue, int], Fitted] = {}
 
     def __repr__(self) -> str:
         return f"Subject({self.name!r}, {self.config!r})" if self.config else f"Subject({self.name!r})"
@@ -98,7 +106,7 @@ class Subject:
         """A new one, not fitted."""
         return build(self.source, self.config)
 
-    def fit(self, log: Log = Log(), catalogue: Catalogue = Catalogue(), seed: int = FIT_SEED) -> Fitted:
+    def fit(self, log: HasInteractions = Log(), catalogue: Catalogue = Catalogue(), seed: int = FIT_SEED) -> Fitted:
         """A new one, fitted.
 
         Raises:
@@ -113,7 +121,7 @@ class Subject:
         self.fit_seconds = max(self.fit_seconds, perf_counter() - started)
         return Fitted(recommender, catalogue)
 
-    def fitted(self, log: Log = Log(), catalogue: Catalogue = Catalogue(), seed: int = FIT_SEED) -> Fitted:
+    def fitted(self, log: HasInteractions = Log(), catalogue: Catalogue = Catalogue(), seed: int = FIT_SEED) -> Fitted:
         """The same as `fit`, fitted once and kept: for checks that only serve.
 
         Raises:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from recommenders.base import Config, Float32, ItemFeatures, Requests
+from recommenders.base import Config, DislikeResponse, Float32, ItemFeatures, Requests
 from recommenders.heuristics.heuristic import Heuristic, HeuristicConfig
 from recommenders.heuristics.negatives import Negatives, same_kind, weight_by_group
 from recommenders.heuristics.ranking import put_behind
@@ -32,6 +33,14 @@ class BlockDisliked(Heuristic):
     def __init__(self, config: BlockDislikedConfig) -> None:
         super().__init__(config)
         self.config = config
+        if "dislike" in config.feedback and config.days is None:
+            self.traits = dataclasses.replace(
+                self.traits,
+                dislike_response=DislikeResponse(
+                    scope="topic" if "topic" in config.by else "creator",
+                    course="lasts" if config.interactions >= self.traits.history_length else "fades",
+                ),
+            )
 
     def rescored(self, score: Float32, requests: Requests, negatives: Negatives, items: ItemFeatures) -> Float32:
         """The scores of blocked items moved below the lowest other one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 
 from recommenders.base import (
     Config,
+    DislikeResponse,
     Float32,
     Float64,
     Int32,
@@ -72,6 +74,7 @@ class DownRankSimilar(Heuristic):
     def __init__(self, config: DownRankSimilarConfig) -> None:
         super().__init__(config)
         self.config = config
+        self.traits = dataclasses.replace(self.traits, dislike_response=DislikeResponse(scope="topic"))
         self._vector: Float64 = np.empty((0, 0))
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:

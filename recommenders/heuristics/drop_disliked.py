@@ -62,7 +62,8 @@ class DropDisliked:
         self.model = build_scorer(config.model)
         self.viewed_window = viewed_window(self.model)
         length = max(self.model.traits.history_length, config.interactions)
-        self.traits = dataclasses.replace(self.model.traits, history_length=length)
+        # The model never hears of a dislike, so that what it declares of its answer is not true of this.
+        self.traits = dataclasses.replace(self.model.traits, history_length=length, dislike_response=None)
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
         """Fit the wrapped model to the log without push-back."""

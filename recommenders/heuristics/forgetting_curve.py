@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from recommenders.base import Config, Float32, ItemFeatures, Requests
+from recommenders.base import Config, DislikeResponse, Float32, ItemFeatures, Requests
 from recommenders.heuristics.heuristic import Heuristic, HeuristicConfig
 from recommenders.heuristics.negatives import Negatives, same_kind, weight_by_group
 from recommenders.heuristics.ranking import penalised
@@ -43,6 +44,9 @@ class ForgettingCurve(Heuristic):
     def __init__(self, config: ForgettingCurveConfig) -> None:
         super().__init__(config)
         self.config = config
+        left = np.exp(-(self.traits.history_length - 1) / config.memory)
+        declared = DislikeResponse(course="lasts" if left >= 0.5 else "fades")
+        self.traits = dataclasses.replace(self.traits, dislike_response=declared)
 
     def rescored(self, score: Float32, requests: Requests, negatives: Negatives, items: ItemFeatures) -> Float32:
         """The scores less the penalties."""

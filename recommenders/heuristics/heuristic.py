@@ -57,7 +57,8 @@ class Heuristic:
         self.model = build_scorer(config.model)
         self.viewed_window = viewed_window(self.model)
         length = max(self.model.traits.history_length, config.interactions)
-        self.traits = dataclasses.replace(self.model.traits, history_length=length)
+        # What the wrapped model declares of dislikes need not be true of the wrapper, which says for itself.
+        self.traits = dataclasses.replace(self.model.traits, history_length=length, dislike_response=None)
         self._items: ItemFeatures | None = None
 
     @abstractmethod

@@ -125,6 +125,7 @@ class Relife:
             self.model.traits,
             history_length=max(self.model.traits.history_length, config.window),
             batch_size=self.model.traits.batch_size or SERVING_BATCH,
+            dislike_response=None,  # The model's own may not survive the second stage.
         )
         self._served: tuple[ReRanker, Tensor] | None = None
 
