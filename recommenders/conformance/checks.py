@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recommenders.conformance import serving_checks
+from recommenders.conformance import fitting_checks, serving_checks, state_checks
 from recommenders.conformance.laws import Check
 
 CHECKS: Mapping[str, Check] = {
-    check.name: check for module in (serving_checks,) for check in vars(module).values() if isinstance(check, Check)
+    check.name: check
+    for module in (serving_checks, fitting_checks, state_checks)
+    for check in vars(module).values()
+    if isinstance(check, Check)
 }
 
 

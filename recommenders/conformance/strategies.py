@@ -43,8 +43,9 @@ def exclusions(n_eligible: int, catalogue: Catalogue = Catalogue()) -> st.Search
 
 
 def logs(max_rows: int = 300) -> st.SearchStrategy[Log]:
-    """Logs of few users, empty ones among them."""
-    return st.builds(Log, st.integers(0, 1000), st.integers(1, 30), st.integers(0, max_rows))
+    """Logs of few users, empty ones and those of a single kind of feedback among them."""
+    feedback = st.none() | st.sampled_from(FEEDBACK)
+    return st.builds(Log, st.integers(0, 1000), st.integers(1, 30), st.integers(0, max_rows), feedback)
 
 
 def catalogues(max_items: int = 60) -> st.SearchStrategy[Catalogue]:

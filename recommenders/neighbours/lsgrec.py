@@ -59,6 +59,7 @@ from recommenders.base import (
     State,
     Traits,
 )
+from recommenders.contract import check_state_names
 from recommenders.ease import latest_entries
 from recommenders.topk import hide_viewed, top_k
 from recommenders.training import train
@@ -195,7 +196,7 @@ class LsgRec:
 
     def state_dict(self) -> State:
         """The tables that users are read from and items are scored with; see `Tables`."""
-        return self._fitted()._asdict()
+        return {name: value.copy() for name, value in self._fitted()._asdict().items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over the tables.
@@ -203,11 +204,10 @@ class LsgRec:
         Raises:
             RecommenderError: a table is missing, or its shape is not that of this configuration and catalogue.
         """
+        check_state_names(state, Tables._fields)
         tables = {}
         for name in Tables._fields:
             rows = 2 if name == "user" else items.n_items
-            if name not in state:
-                raise RecommenderError(f"state: got no {name}, expected {', '.join(Tables._fields)}")
             tables[name] = np.array(state[name], np.float32)
             if tables[name].shape != (rows, self.config.dim):
                 raise RecommenderError(
