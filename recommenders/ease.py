@@ -72,7 +72,7 @@ class Ease:
 
     def __init__(self, config: EaseConfig) -> None:
         self.config = config
-        self.traits = Traits(history_length=config.window)
+        self.traits = Traits(history_length=config.window, nested=True)
         self._state: _Solved | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:

@@ -61,7 +61,7 @@ class ItemKnn:
 
     def __init__(self, config: ItemKnnConfig) -> None:
         self.config = config
-        self.traits = Traits(history_length=config.window)
+        self.traits = Traits(history_length=config.window, nested=True)
         self._by_popularity: Int32 | None = None
         self._similarity: sparse.csr_array | None = None
 

@@ -80,7 +80,7 @@ class Markov:
 
     def __init__(self, config: MarkovConfig) -> None:
         self.config = config
-        self.traits = Traits(history_length=config.window)
+        self.traits = Traits(history_length=config.window, nested=True)
         self._counts: sparse.csr_array | None = None
         self._target_count: Int64 | None = None
 

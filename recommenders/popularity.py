@@ -52,7 +52,7 @@ class Popularity:
     def __init__(self, config: PopularityConfig) -> None:
         self.config = config
         filters = config.filter_viewed and config.temperature == 0
-        self.traits = Traits(history_length=config.window if filters else 0)
+        self.traits = Traits(history_length=config.window if filters else 0, nested=True)
         self._score: Float32 | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:

@@ -115,7 +115,7 @@ class LsgRec:
 
     def __init__(self, config: LsgRecConfig) -> None:
         self.config = config
-        self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH)
+        self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH, nested=True)
         self._tables: Tables | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
