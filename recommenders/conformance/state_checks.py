@@ -74,6 +74,15 @@ def check_a_state_is_plain_arrays(subject: Subject) -> None:
             )
 
 
+@check("state", given=_two_logs_and_asks, examples=10, fits=True)
+def check_instances_share_nothing(subject: Subject, *, log: Log, before: Log, asks: Sequence[Ask], k: int) -> None:
+    """Fitting and serving another instance changes no answer of one that was there before."""
+    first = subject.fit(before)
+    expected = first.ask(asks, k)
+    subject.fit(log).ask(asks, k)
+    must_be_same(first.ask(asks, k), expected, "after another instance was fitted")
+
+
 def _asks(subject: Subject) -> Strategies:
     return {"asks": strategies.batches(subject.traits.history_length, max_size=3), "k": K}
 
