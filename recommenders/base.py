@@ -254,11 +254,19 @@ class Recommender(Protocol):
         ...
 
     def state_dict(self) -> State:
-        """The fitted state; a fresh instance that loads it answers alike, bit for bit."""
+        """The fitted state, in arrays of its own; a fresh instance that loads it answers alike, bit for bit.
+
+        Raises:
+            RecommenderError: not fitted; one that learns nothing may give a state all the same.
+        """
         ...
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
-        """Take over a state that `state_dict` gave, for the same catalogue."""
+        """Take over a state that `state_dict` gave, for the same catalogue; the given arrays stay the caller's.
+
+        Raises:
+            RecommenderError: an array is missing, or the state is for another number of items.
+        """
         ...
 
 

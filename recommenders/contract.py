@@ -1,15 +1,15 @@
-"""Asking a recommender as its traits declare, and the rules that its slates must keep.
+"""Asking a recommender as its traits declare, and the rules that its slates and states must keep.
 
 The engine and the conformance kit ask in this one way, so that what passes there runs here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from recommenders.base import RecommenderError, Requests, Slates, Traits
+from recommenders.base import RecommenderError, Requests, Slates, State, Traits
 
 
 def in_declared_batches(traits: Traits, requests: Requests, call: Callable[[Requests], Slates]) -> Slates:
@@ -54,6 +54,17 @@ def check_traits(traits: object) -> None:
         raise RecommenderError(f"traits.history_length: got {traits.history_length}, expected 0 or more")
     if traits.batch_size is not None and traits.batch_size < 1:
         raise RecommenderError(f"traits.batch_size: got {traits.batch_size}, expected None or 1 or more")
+
+
+def check_state_names(state: State, expected: Iterable[str]) -> None:
+    """Check that a state has all the arrays that a recommender takes over.
+
+    Raises:
+        RecommenderError: names the first that is missing.
+    """
+    for name in expected:
+        if name not in state:
+            raise RecommenderError(f"state: got no {name}, expected {', '.join(expected)}")
 
 
 def check_slates(slates: object, requests: Requests, k: int) -> None:

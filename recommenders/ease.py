@@ -40,6 +40,7 @@ from recommenders.base import (
     Traits,
     UInt8,
 )
+from recommenders.contract import check_state_names
 from recommenders.popularity import positive_count
 from recommenders.sequences import is_positive
 from recommenders.stored_state import stored_places
@@ -75,6 +76,7 @@ class Ease:
         signed = config.dislike_value is not None and config.dislike_value < 0
         self.traits = Traits(
             history_length=config.window,
+            nested=True,
             # The disliked item's own weights change their sign, wherever in the window it stands.
             dislike_response=DislikeResponse() if signed else None,
         )
@@ -131,14 +133,15 @@ class Ease:
 
     def state_dict(self) -> State:
         """`popular`: int32[n_items], the ranking; `active`: int32[a], items with weights; `weight`: float32[a, a]."""
-        return self._fitted()._asdict()
+        return {name: value.copy() for name, value in self._fitted()._asdict().items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over ranking and weights.
 
         Raises:
-            RecommenderError: the state is for another number of items.
+            RecommenderError: an array is missing, or the state is for another number of items.
         """
+        check_state_names(state, _Solved._fields)
         popular, active = (stored_places(state, name, items.n_items) for name in ("popular", "active"))
         weight = np.array(state["weight"], np.float32)
         if popular.shape != (items.n_items,):

@@ -39,6 +39,7 @@ from recommenders.base import (
     Traits,
     UInt8,
 )
+from recommenders.contract import check_state_names
 from recommenders.sequences import POSITIVE, is_positive
 from recommenders.stored_state import stored_matrix
 from recommenders.topk import hide_viewed, top_k
@@ -49,6 +50,8 @@ count, like what was dwelt on long."""
 
 ROWS_AT_A_TIME = 256
 """Requests whose float64 scores are held at once."""
+
+_STATE = ("count_data", "count_indices", "count_indptr", "target_count")
 
 
 class MarkovConfig(Config):
@@ -77,7 +80,7 @@ class Markov:
 
     def __init__(self, config: MarkovConfig) -> None:
         self.config = config
-        self.traits = Traits(history_length=config.window)
+        self.traits = Traits(history_length=config.window, nested=True)
         self._counts: sparse.csr_array | None = None
         self._target_count: Int64 | None = None
 
@@ -128,18 +131,19 @@ class Markov:
         """Transition counts in CSR form and how often each item was a target."""
         counts, target_count = self._fitted()
         return {
-            "count_data": counts.data,
+            "count_data": counts.data.copy(),
             "count_indices": counts.indices.astype(np.int32),
             "count_indptr": counts.indptr.astype(np.int64),
-            "target_count": target_count,
+            "target_count": target_count.copy(),
         }
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over the counts.
 
         Raises:
-            RecommenderError: the state is for another number of items.
+            RecommenderError: an array is missing, or the state is for another number of items.
         """
+        check_state_names(state, _STATE)
         target_count = np.array(state["target_count"], np.int64)
         if target_count.shape != (items.n_items,):
             raise RecommenderError(f"state: target_count: got shape {target_count.shape}, expected ({items.n_items},)")

@@ -49,7 +49,13 @@ class Oracle:
     def __init__(self, config: OracleConfig) -> None:
         self.config = config
         # Ranking a whole catalogue takes several arrays of requests by items; a batch bounds them.
-        self.traits = Traits(needs_utility=True, batch_size=None if config.candidates else 512)
+        self.traits = Traits(
+            needs_utility=True,
+            batch_size=None if config.candidates else 512,
+            # A sample may grow with the slate; drawn slates begin with the same items whatever their length, but
+            # their propensities are sums in another order.
+            nested=config.candidates is None and config.temperature == 0,
+        )
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
         """Nothing is learnt: the utilities come with each request."""

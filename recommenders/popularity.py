@@ -23,6 +23,7 @@ from recommenders.base import (
     State,
     Traits,
 )
+from recommenders.contract import check_state_names
 from recommenders.plackett_luce import shared_plackett_luce
 from recommenders.sequences import is_positive
 from recommenders.topk import top_k
@@ -51,7 +52,7 @@ class Popularity:
     def __init__(self, config: PopularityConfig) -> None:
         self.config = config
         filters = config.filter_viewed and config.temperature == 0
-        self.traits = Traits(history_length=config.window if filters else 0)
+        self.traits = Traits(history_length=config.window if filters else 0, nested=True)
         self._score: Float32 | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
@@ -91,14 +92,15 @@ class Popularity:
 
     def state_dict(self) -> State:
         """`score`: float32[n_items]."""
-        return {"score": self._fitted()}
+        return {"score": self._fitted().copy()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over the scores.
 
         Raises:
-            RecommenderError: the state is for another number of items.
+            RecommenderError: the scores are missing, or for another number of items.
         """
+        check_state_names(state, ["score"])
         score = np.array(state["score"], np.float32)
         if score.shape != (items.n_items,):
             raise RecommenderError(f"state: score: got shape {score.shape}, expected ({items.n_items},)")

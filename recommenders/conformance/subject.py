@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from recommenders.base import Interactions, Recommender, Requests, Scorer, Slates, Traits
+import numpy as np
+
+from recommenders.base import (
+    Float32,
+    Int32,
+    Interactions,
+    ItemFeatures,
+    Progress,
+    Recommender,
+    Requests,
+    Scorer,
+    Slates,
+    State,
+    Traits,
+)
 from recommenders.conformance.worlds import Ask, Catalogue, KeyedDraws, Log, requests
 from recommenders.contract import check_traits, in_declared_batches
 from recommenders.registry import build
@@ -27,6 +42,41 @@ class HasInteractions(Protocol):
         ...
 
 
+@contextmanager
+def failing_as_violation(call: str) -> Iterator[None]:
+    """Turn an exception of the recommender's code into a violation; `call` says what was called."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise Violation(f"{call} raised {type(error).__name__}: {error}") from error
+
+
+def fit(
+    recommender: Recommender,
+    log: Interactions,
+    items: ItemFeatures,
+    seed: int = FIT_SEED,
+    progress: Progress | None = None,
+) -> None:
+    """Fit a recommender.
+
+    Raises:
+        Violation: `fit` raised.
+    """
+    with failing_as_violation("fit"):
+        recommender.fit(log, items, seed=seed, progress=progress)
+
+
+def copied(state: State) -> State:
+    """A state with arrays of its own."""
+    return {name: value.copy() for name, value in state.items()}
+
+
+def same_users(user: Int32) -> Int32:
+    """The users as they are."""
+    return user
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A fitted recommender and its catalogue."""
@@ -40,8 +90,16 @@ class Fitted:
         asked = requests(asks, declared if width is None else width, self.catalogue, excluded)
         return asked if self.recommender.traits.needs_utility else replace(asked, utility=None)
 
-    def slates(self, asked: Requests, k: int, draws_seed: int = 0) -> Slates:
+    def slates(
+        self, asked: Requests, k: int, draws_seed: int = 0, renamed: Callable[[Int32], Int32] = same_users
+    ) -> Slates:
         """What it answers, asked in batches of the declared size; the answer is not checked.
+
+        Args:
+            asked: the requests.
+            k: slots of a slate.
+            draws_seed: of the draws, which belong to the requests.
+            renamed: the users' numbers as the recommender is told them; the draws stay those of the requests.
 
         Raises:
             Violation: it raised.
@@ -49,12 +107,10 @@ class Fitted:
 
         def call(batch: Requests) -> Slates:
             keyed = KeyedDraws(batch.user, batch.session, batch.step, seed=draws_seed)
-            return self.recommender.recommend(batch, k, keyed)
+            return self.recommender.recommend(replace(batch, user=renamed(batch.user)), k, keyed)
 
-        try:
+        with failing_as_violation("recommend"):
             return in_declared_batches(self.recommender.traits, asked, call)
-        except (Exception, SystemExit) as error:
-            raise Violation(f"recommend raised {type(error).__name__}: {error}") from error
 
     def ask(self, asks: Sequence[Ask], k: int, excluded: Sequence[int] = ()) -> Slates:
         """What it answers to some requests.
@@ -63,6 +119,21 @@ class Fitted:
             Violation: it raised.
         """
         return self.slates(self.requests(asks, excluded), k)
+
+    def scores(self, asked: Requests) -> Float32:
+        """The scores of all items of a `Scorer`: float32[n, n_items], asked in batches of the declared size.
+
+        Raises:
+            Violation: it raised.
+        """
+        scorer, size = cast(Scorer, self.recommender), self.recommender.traits.batch_size or len(asked)
+        found = []
+        with failing_as_violation("scores"):
+            for start in range(0, len(asked), size):
+                rows = np.arange(start, start + size)
+                rows[len(asked) - start :] = start
+                found.append(scorer.scores(asked.take(rows))[: len(asked) - start])
+        return np.concatenate(found)
 
 
 class Subject:
@@ -114,10 +185,7 @@ class Subject:
         """
         recommender = self.build()
         started = perf_counter()
-        try:
-            recommender.fit(log.interactions(catalogue), catalogue.features(), seed=seed)
-        except (Exception, SystemExit) as error:
-            raise Violation(f"fit raised {type(error).__name__}: {error}") from error
+        fit(recommender, log.interactions(catalogue), catalogue.features(), seed)
         self.fit_seconds = max(self.fit_seconds, perf_counter() - started)
         return Fitted(recommender, catalogue)
 
@@ -139,9 +207,7 @@ class Subject:
             Violation: `state_dict` or `load_state_dict` raised.
         """
         recommender = self.build()
-        try:
-            state = {name: value.copy() for name, value in fitted.recommender.state_dict().items()}
+        with failing_as_violation("moving the state"):
+            state = copied(fitted.recommender.state_dict())
             recommender.load_state_dict(state, fitted.catalogue.features())
-        except (Exception, SystemExit) as error:
-            raise Violation(f"moving the state raised {type(error).__name__}: {error}") from error
         return Fitted(recommender, fitted.catalogue)

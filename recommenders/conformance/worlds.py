@@ -52,11 +52,19 @@ class Catalogue:
 @dataclass(frozen=True)
 class Log:
     """A log of random feedback; each user clearly prefers one of four groups of items, so that there is something to
-    learn."""
+    learn.
+
+    Attributes:
+        seed: of all that is random.
+        n_users: the users are numbered from 0.
+        n_rows: interactions.
+        feedback: what each interaction got, a combination of `Feedback` flags; None: as it comes.
+    """
 
     seed: int = 0
     n_users: int = 30
     n_rows: int = 600
+    feedback: int | None = None
 
     def interactions(self, catalogue: Catalogue) -> Interactions:
         """The log on a catalogue: one row a second, in order of tick."""
@@ -68,6 +76,8 @@ class Log:
         feedback = Feedback.EXAMINED + np.where(long, int(Feedback.LONG_DWELL), int(Feedback.SKIP))
         for kind, rows in zip((Feedback.LIKE, Feedback.DISLIKE, Feedback.DISMISS), pressed, strict=True):
             feedback = feedback | np.where(rows, int(kind), 0)
+        if self.feedback is not None:
+            feedback = np.full(self.n_rows, self.feedback)
         return Interactions(
             tick=np.arange(self.n_rows, dtype=np.int64) * TICKS_PER_SECOND,
             user=user,

@@ -22,6 +22,7 @@ from recommenders.base import (
     Requests,
     State,
 )
+from recommenders.contract import check_state_names
 from recommenders.heuristics.heuristic import Heuristic, HeuristicConfig
 from recommenders.heuristics.item_vectors import consumption_vectors, similarity
 from recommenders.heuristics.negatives import Negatives
@@ -107,14 +108,15 @@ class DownRankSimilar(Heuristic):
 
     def state_dict(self) -> State:
         """The wrapped model's state after `model.`, and `vector`: float64[n_items, d]."""
-        return {**super().state_dict(), "vector": self._vector}
+        return {**super().state_dict(), "vector": self._vector.copy()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over the wrapped model's state and the vectors.
 
         Raises:
-            RecommenderError: the state is for another number of items.
+            RecommenderError: an array is missing, or the state is for another number of items.
         """
+        check_state_names(state, ["vector"])
         vector = np.array(state["vector"], np.float64)
         if len(vector) != items.n_items:
             raise RecommenderError(f"state: vector: got {len(vector)} rows, expected {items.n_items}")

@@ -59,6 +59,7 @@ from recommenders.base import (
     State,
     Traits,
 )
+from recommenders.contract import check_state_names
 from recommenders.ease import latest_entries
 from recommenders.topk import hide_viewed, top_k
 from recommenders.training import train
@@ -114,7 +115,7 @@ class LsgRec:
 
     def __init__(self, config: LsgRecConfig) -> None:
         self.config = config
-        self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH)
+        self.traits = Traits(history_length=config.window, batch_size=SERVING_BATCH, nested=True)
         self._tables: Tables | None = None
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
@@ -195,7 +196,7 @@ class LsgRec:
 
     def state_dict(self) -> State:
         """The tables that users are read from and items are scored with; see `Tables`."""
-        return self._fitted()._asdict()
+        return {name: value.copy() for name, value in self._fitted()._asdict().items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over the tables.
@@ -203,11 +204,10 @@ class LsgRec:
         Raises:
             RecommenderError: a table is missing, or its shape is not that of this configuration and catalogue.
         """
+        check_state_names(state, Tables._fields)
         tables = {}
         for name in Tables._fields:
             rows = 2 if name == "user" else items.n_items
-            if name not in state:
-                raise RecommenderError(f"state: got no {name}, expected {', '.join(Tables._fields)}")
             tables[name] = np.array(state[name], np.float32)
             if tables[name].shape != (rows, self.config.dim):
                 raise RecommenderError(

@@ -242,7 +242,7 @@ class Pmors:
     def state_dict(self) -> State:
         """The ranker's state after `model.`, the pre-ranker's parameters after `network.`."""
         parameters = self._fitted().network.state_dict()
-        return nested(self.model.state_dict()) | {NETWORK_PREFIX + k: v.numpy() for k, v in parameters.items()}
+        return nested(self.model.state_dict()) | {NETWORK_PREFIX + k: v.numpy().copy() for k, v in parameters.items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over both states.

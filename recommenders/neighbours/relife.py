@@ -192,7 +192,7 @@ class Relife:
     def state_dict(self) -> State:
         """The base model's state after `model.`, the network's parameters after `network.`."""
         parameters = self._fitted()[0].state_dict()
-        return nested(self.model.state_dict()) | {NETWORK_PREFIX + k: v.numpy() for k, v in parameters.items()}
+        return nested(self.model.state_dict()) | {NETWORK_PREFIX + k: v.numpy().copy() for k, v in parameters.items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over both states.

@@ -26,14 +26,12 @@ class Trending:
 
     def fit(self, log, items, *, seed, progress=None):
         age_days = (log.tick.max(initial=0) - log.tick) / (86_400 * TICKS_PER_SECOND)
-        watched = (log.feedback & Feedback.LONG_DWELL) > 0
-        weight = watched * 0.5 ** (age_days / self.config.half_life_days)
+        weight = (log.feedback & Feedback.LONG_DWELL > 0) * 0.5 ** (age_days / self.config.half_life_days)
         heat = np.bincount(log.item, weights=weight, minlength=items.n_items)
         self.load_state_dict({"heat": heat.astype(np.float32)}, items)
 
     def recommend(self, requests, k, draws):
-        if self.items is None:
-            raise RecommenderError("trending: got no fitted state, expected `fit` first")
+        self._must_be_fitted()
         requests, creator = requests.newest(self.config.memory), self.items.creator
         dislikes = np.zeros((len(requests), self.items.n_creators), dtype=np.float32)
         row, column = np.nonzero(requests.history_feedback & Feedback.DISLIKE)
@@ -44,7 +42,14 @@ class Trending:
         return top_k(score, requests.eligible, k)
 
     def state_dict(self):
-        return {"heat": self.heat}
+        self._must_be_fitted()
+        return {"heat": self.heat.copy()}
 
     def load_state_dict(self, state, items):
-        self.heat, self.items = state["heat"], items
+        if "heat" not in state or state["heat"].shape != (items.n_items,):
+            raise RecommenderError(f"trending: expected heat, a number for each of {items.n_items} items")
+        self.heat, self.items = state["heat"].copy(), items
+
+    def _must_be_fitted(self):
+        if self.items is None:
+            raise RecommenderError("trending: got no fitted state, expected `fit` first")

@@ -1,13 +1,13 @@
-"""Each law of behaviour catches its own faults, and the sound recommender below them keeps all laws."""
+"""What the laws of behaviour measure, how rarely they accuse, and a sound recommender that keeps all laws."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from recommenders.conformance import CHECKS, Subject, Violation, run_check
+from recommenders.conformance import CHECKS, Subject, run_check
 from recommenders.conformance.evidence import exceeds
-from tests.broken.behaviour import BROKEN, CreatorTaste
+from tests.broken.behaviour import CreatorTaste
 
 BEHAVIOUR = [check for check in CHECKS.values() if check.kind == "behaviour"]
 
@@ -16,14 +16,6 @@ BEHAVIOUR = [check for check in CHECKS.values() if check.kind == "behaviour"]
 def test_the_sound_one_keeps_the_law(name: str) -> None:
     outcome = run_check(CHECKS[name], Subject(CreatorTaste))
     assert outcome.status in {"passed", "skipped"}, outcome.message
-
-
-@pytest.mark.parametrize(("name", "broken"), [(name, cls) for name, found in BROKEN.items() for cls in found])
-def test_a_fault_is_caught_and_its_printed_code_shows_it(name: str, broken: type[CreatorTaste]) -> None:
-    outcome = run_check(CHECKS[name], Subject(broken))
-    assert outcome.status == "failed"
-    with pytest.raises(Violation):
-        exec(outcome.code, {})
 
 
 def test_a_law_of_behaviour_says_what_it_measured() -> None:
