@@ -17,8 +17,7 @@ class Freshest:
     config_class = FreshestConfig
 
     def __init__(self, config):
-        self.traits = Traits(history_length=config.forgive_after)
-        self.items = None
+        self.traits, self.items = Traits(history_length=config.forgive_after), None
 
     def fit(self, log, items, *, seed, progress=None):
         self.load_state_dict({}, items)
@@ -30,8 +29,7 @@ class Freshest:
         row, column = np.nonzero(requests.history_feedback & Feedback.DISLIKE)
         blocked = np.zeros((len(requests), self.items.n_creators), dtype=bool)
         blocked[row, self.items.creator[requests.history_item[row, column]]] = True
-        age_days = (requests.tick[:, None] - self.items.release_tick) / 86_400_000
-        score = -age_days - 1e6 * blocked[:, self.items.creator]
+        score = (self.items.release_tick - requests.tick[:, None]) / 86_400_000 - 1e6 * blocked[:, self.items.creator]
         return top_k(score.astype(np.float32), requests.eligible, k)
 
     def state_dict(self):

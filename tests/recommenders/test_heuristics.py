@@ -415,7 +415,7 @@ def test_seed_progress_and_traits_pass_through(name: str) -> None:
     recommender.fit(make_log(), make_items(), seed=11, progress=lambda done, total: calls.append((done, total)))
     assert recommender.model.seed == 11  # type: ignore[attr-defined]
     assert calls == [(1, 1)]
-    assert recommender.traits == Traits(history_length=60)
+    assert replace(recommender.traits, dislike_response=None) == Traits(history_length=60)
     inner = {"recommender": "gru4rec", "config": {"window": 9, "warm_start": True}}
     traits = build(name, {"model": inner, "interactions": 20}).traits
     assert traits == Traits(history_length=20, batch_size=256, warm_start=True, nested=True)
