@@ -418,7 +418,8 @@ def test_seed_progress_and_traits_pass_through(name: str) -> None:
     assert replace(recommender.traits, dislike_response=None) == Traits(history_length=60)
     inner = {"recommender": "gru4rec", "config": {"window": 9, "warm_start": True}}
     traits = build(name, {"model": inner, "interactions": 20}).traits
-    assert replace(traits, dislike_response=None) == Traits(history_length=20, batch_size=256, warm_start=True, nested=True)
+    expected = Traits(history_length=20, batch_size=256, warm_start=True, nested=True)
+    assert replace(traits, dislike_response=None) == expected
 
 
 @given(seed=SEEDS, levels=st.sampled_from([2, 5, 10**6]))
