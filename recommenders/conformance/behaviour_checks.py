@@ -38,9 +38,9 @@ INTERESTS_KEPT = 0.75
 """Part of the share of other topics that the user likes which a dislike leaves at least."""
 OTHER_CREATORS_KEPT = 0.5
 """The same for the other creators of the topic, where the response is declared to be to the creator."""
-HALF = 0.5
+LASTING, FADED = 0.5, 0.75
 """Part of the first response that is left in the oldest place of the history: at least if it lasts, at most if it
-fades."""
+fades; between the two, either may be said."""
 N_BEFORE = 24
 """Interactions before the press."""
 
@@ -61,7 +61,7 @@ def _probed(subject: Subject, planted: Planted) -> tuple[Fitted, Probes]:
 def _shares(subject: Subject, planted: Planted, inside: Bool, press: int, n_later: int) -> Pair:
     """Shares without and with the press on the last item but `n_later`."""
     fitted, probes = _probed(subject, planted)
-    lived, later = probes.lived(N_BEFORE), probes.elsewhere(n_later)
+    lived, later = probes.lived(N_BEFORE), probes.without_the_creator(n_later)
     item = probes.items(1)[:, 0]
     arms = (joined(followed(lived, item, feedback), later) for feedback in (LATEST, press))
     base, action = (share(fitted, asks, inside) for asks in arms)
@@ -90,8 +90,8 @@ def check_more_dislikes_never_weaken_the_response(subject: Subject, *, planted: 
     """One, two, three, five dislikes of different items of a creator: its share does not rise from dose to dose."""
     fitted, probes = _probed(subject, planted)
     inside = of_creator(probes.creator)
-    between = probes.elsewhere(4)
-    lived, later = probes.lived(N_BEFORE), probes.elsewhere(declared_response(subject).delay_interactions)
+    between = probes.without_the_creator(4)
+    lived, later = probes.lived(N_BEFORE), probes.without_the_creator(declared_response(subject).delay_interactions)
     shares = []
     for dose in DOSES:
         asks = lived
@@ -159,7 +159,7 @@ def check_the_response_arrives_as_declared(subject: Subject, *, planted: Planted
 
 @check("behaviour", seeded=True, does_not_apply=_declares_nothing)
 def check_the_response_lasts_or_fades_as_declared(subject: Subject, *, planted: Planted) -> Effect:
-    """In the oldest place of the history, a dislike does at least half of what it did if it lasts, else at most half.
+    """In the oldest place of the history, a dislike does at least half of what it did if it lasts, else at most 3/4.
 
     The same interactions in another order: the disliked one in the newest place (but for the declared delay), or in
     the oldest. That nothing is left once it is out of the history, `check_nothing_before_the_window_matters` says.
@@ -167,7 +167,7 @@ def check_the_response_lasts_or_fades_as_declared(subject: Subject, *, planted: 
     declared, width = declared_response(subject), subject.traits.history_length
     fitted, probes = _probed(subject, planted)
     inside = _by_scope(probes, declared.scope)
-    others = probes.elsewhere(max(0, width - 1))
+    others = probes.without_the_creator(max(0, width - 1))
     item = probes.items(1)[:, 0]
     newest, oldest = (
         Pair(*(share(fitted, _placed(others, item, feedback, n_before), inside) for feedback in (LATEST, DISLIKED)))
@@ -179,10 +179,10 @@ def check_the_response_lasts_or_fades_as_declared(subject: Subject, *, planted: 
     )
     # Half of the level for the size of the first response, half for the comparison with it.
     low, high = newest.proven_fall(FALSE_ALARM / 2)
-    if declared.course == "lasts" and oldest.keeps_more_than(1 - HALF * low, FALSE_ALARM / 2):
+    if declared.course == "lasts" and oldest.keeps_more_than(1 - LASTING * low, FALSE_ALARM / 2):
         _accuse(f"expected a response of at least half of the first, {-first:.3f}", oldest, effect)
-    if declared.course == "fades" and oldest.keeps_less_than(1 - HALF * high, FALSE_ALARM / 2):
-        _accuse(f"expected a response of at most half of the first, {-first:.3f}", oldest, effect)
+    if declared.course == "fades" and oldest.keeps_less_than(1 - FADED * high, FALSE_ALARM / 2):
+        _accuse(f"expected a response of at most 3/4 of the first, {-first:.3f}", oldest, effect)
     return effect
 
 

@@ -101,15 +101,16 @@ class Probes:
         """Histories of `n_before` interactions as users have them, without a dislike in the probed topic."""
         rng = _generator(self.seed, 2)
         item = _looks(rng, self.attitude, n_before, CATALOGUE)
-        return self._asks(rng, item, self.topic)
+        return self._asks(rng, item)
 
-    def elsewhere(self, n_before: int) -> list[Ask]:
-        """The same, outside the probed topic."""
+    def without_the_creator(self, n_before: int) -> list[Ask]:
+        """The same, without the probed creator; the topic stays, so that models of taste go on showing it."""
         rng = _generator(self.seed, 3)
-        # A step to the next creator's item is a step to the next topic.
         item = _looks(rng, self.attitude, n_before, CATALOGUE)
-        inside = item % CATALOGUE.n_topics == self.topic[:, None]
-        return self._asks(rng, np.where(inside, (item + 1) % CATALOGUE.n_items, item).astype(np.int32), self.topic)
+        of_creator = item % CATALOGUE.n_creators == self.creator[:, None]
+        # As many items on stands one of another creator of the topic.
+        item[of_creator] = (item[of_creator] + CATALOGUE.n_topics) % CATALOGUE.n_items
+        return self._asks(rng, item)
 
     def items(self, n_items: int) -> Int32:
         """Different items of the probed creator: int32[n, n_items]."""
@@ -119,10 +120,10 @@ class Probes:
         )
         return (order[:, :n_items] * CATALOGUE.n_creators + self.creator[:, None]).astype(np.int32)
 
-    def _asks(self, rng: np.random.Generator, item: Int32, silent_topic: Int32) -> list[Ask]:
+    def _asks(self, rng: np.random.Generator, item: Int32) -> list[Ask]:
         attitude = np.take_along_axis(self.attitude, item % CATALOGUE.n_creators, 1)
         feedback = _feedback(rng, attitude)
-        silent = item % CATALOGUE.n_topics == silent_topic[:, None]
+        silent = item % CATALOGUE.n_topics == self.topic[:, None]
         feedback = np.where(silent, feedback & ~int(Feedback.DISLIKE), feedback)
         pairs = zip(item.tolist(), feedback.tolist(), strict=True)
         return [Ask(tuple(zip(*pair, strict=True)), user) for user, pair in enumerate(pairs, FIRST_PROBE)]

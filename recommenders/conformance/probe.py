@@ -63,7 +63,7 @@ class Pair:
         value = action / base - 1
         residual = self.action - (1 + value) * self.base
         margin = 1.96 * float(residual.std(ddof=1)) / np.sqrt(len(residual)) / base
-        return Effect(value, value - margin, value + margin, words)
+        return Effect(value, float(value - margin), float(value + margin), words)
 
     def rises(self, tolerance: float) -> bool:
         """Whether the share is found to rise by more than the tolerance."""

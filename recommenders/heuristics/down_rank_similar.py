@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
@@ -11,7 +10,6 @@ from pydantic import Field, model_validator
 
 from recommenders.base import (
     Config,
-    DislikeResponse,
     Float32,
     Float64,
     Int32,
@@ -67,7 +65,8 @@ class DownRankSimilar(Heuristic):
 
     The nearest push-back counts, with distance = 1 - similarity and the penalty falling linearly. Similarity is the
     weighted mean of the cosine of co-consumption vectors, which are made from the log and so are there for any model,
-    and of sharing the creator and the topic, which holds for new items too.
+    and of sharing the creator and the topic, which holds for new items too. What is near thus depends on the log, so
+    that no response is declared to be to the creator, or to the topic.
     """
 
     config_class: ClassVar[type[Config]] = DownRankSimilarConfig
@@ -75,7 +74,6 @@ class DownRankSimilar(Heuristic):
     def __init__(self, config: DownRankSimilarConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.traits = dataclasses.replace(self.traits, dislike_response=DislikeResponse(scope="topic"))
         self._vector: Float64 = np.empty((0, 0))
 
     def fit(self, log: Interactions, items: ItemFeatures, *, seed: int, progress: Progress | None = None) -> None:
