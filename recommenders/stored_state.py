@@ -19,8 +19,10 @@ def stored_places(state: State, name: str, n: int) -> Int32:
     """An array of places among n: int32[m], each in [0, n).
 
     Raises:
-        RecommenderError: a place lies elsewhere.
+        RecommenderError: there is no such array, or a place lies elsewhere.
     """
+    if name not in state:
+        raise RecommenderError(f"state: got no {name!r}, expected places among {n}")
     place: npt.NDArray[Any] = np.asarray(state[name])
     if place.dtype.kind not in "iu" or np.any((place < 0) | (place >= n)):
         raise RecommenderError(f"state: {name}: got a value outside [0, {n}), expected places among {n}")

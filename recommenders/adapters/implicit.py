@@ -39,6 +39,7 @@ from recommenders.base import (
 )
 from recommenders.ease import latest_entries
 from recommenders.extras import IMPLICIT
+from recommenders.stored_state import stored_places
 
 
 class ImplicitAlsConfig(Config):
@@ -96,7 +97,7 @@ class ImplicitAls:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
         popular = self._fitted().popular
-        viewed = requests.history_item[:, -self.config.window :] if self.config.filter_viewed else None
+        viewed = requests.newest(self.config.window).history_item if self.config.filter_viewed else None
         return ranked(self.scores(requests), viewed, popular, requests, k)
 
     def scores(self, requests: Requests) -> Float32:
@@ -106,8 +107,8 @@ class ImplicitAls:
             RecommenderError: not fitted.
         """
         fitted = self._fitted()
-        item = requests.history_item[:, -self.config.window :]
-        feedback = requests.history_feedback[:, -self.config.window :]
+        requests = requests.newest(self.config.window)
+        item, feedback = requests.history_item, requests.history_feedback
         row, place = np.nonzero(item != PADDING)
         history = self._matrix(row, item[row, place], feedback[row, place], len(item), len(fitted.popular))
         with _one_thread():
@@ -119,7 +120,7 @@ class ImplicitAls:
     def state_dict(self) -> State:
         """`popular`: int32[n_items], the ranking; `factor`: float32[n_items, dim], the items' vectors."""
         fitted = self._fitted()
-        return {"popular": fitted.popular, "factor": fitted.factor}
+        return {"popular": fitted.popular.copy(), "factor": fitted.factor.copy()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over ranking and vectors.
@@ -128,7 +129,9 @@ class ImplicitAls:
             RecommenderError: the state is for another number of items, or of another size.
         """
         check_shapes(state, {"popular": (items.n_items,), "factor": (items.n_items, self.config.dim)})
-        self._state = self._serving(np.array(state["popular"], np.int32), np.array(state["factor"], np.float32))
+        self._state = self._serving(
+            stored_places(state, "popular", items.n_items), np.array(state["factor"], np.float32)
+        )
 
     def _matrix(
         self, row: npt.NDArray[np.intp], item: Int32, feedback: UInt8, n_rows: int, n_items: int

@@ -37,6 +37,7 @@ from recommenders.base import (
 )
 from recommenders.ease import latest_entries
 from recommenders.extras import LENSKIT
+from recommenders.stored_state import stored_places
 
 
 class LenskitConfig(Config):
@@ -154,7 +155,7 @@ class LenskitRecommender:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
         popular = self._fitted().popular
-        viewed = requests.history_item[:, -self.config.window :] if self.config.filter_viewed else None
+        viewed = requests.newest(self.config.window).history_item if self.config.filter_viewed else None
         return ranked(self.scores(requests), viewed, popular, requests, k)
 
     def scores(self, requests: Requests) -> Float32:
@@ -165,8 +166,8 @@ class LenskitRecommender:
         """
         fitted = self._fitted()
         data = _library("lenskit.data")
-        item = requests.history_item[:, -self.config.window :]
-        feedback = requests.history_feedback[:, -self.config.window :]
+        requests = requests.newest(self.config.window)
+        item, feedback = requests.history_item, requests.history_feedback
         row, place = np.nonzero(item != PADDING)
         entries = latest_entries(row, item[row, place], feedback[row, place], self._parts.dislike_value())
         told = entries.value != 0
@@ -185,7 +186,7 @@ class LenskitRecommender:
     def state_dict(self) -> State:
         """`popular`: int32[n_items], the ranking; beside it the component's arrays."""
         fitted = self._fitted()
-        return {"popular": fitted.popular, **fitted.arrays}
+        return {name: value.copy() for name, value in {"popular": fitted.popular, **fitted.arrays}.items()}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over ranking and component.
@@ -196,7 +197,7 @@ class LenskitRecommender:
         check_shapes(state, {"popular": (items.n_items,)})
         check_shapes(state, self._parts.shapes(state, items.n_items))
         arrays = {name: np.array(value) for name, value in state.items() if name != "popular"}
-        self._state = self._serving(np.array(state["popular"], np.int32), arrays)
+        self._state = self._serving(stored_places(state, "popular", items.n_items), arrays)
 
     def _serving(self, popular: Int32, arrays: dict[str, Any]) -> _Fitted:
         data = _library("lenskit.data")

@@ -43,6 +43,7 @@ from recommenders.base import (
 )
 from recommenders.extras import RECTOOLS
 from recommenders.sequences import is_positive, kept_alone
+from recommenders.stored_state import stored_places
 
 SERVING_BATCH = 256
 """Histories read at a time: float32 results depend on the shape, so the shape never changes."""
@@ -119,7 +120,7 @@ class RectoolsRecommender:
             RecommenderError: not fitted, or fewer than `k` items are eligible.
         """
         popular = self._fitted().popular
-        viewed = requests.history_item[:, -self.config.window :] if self.config.filter_viewed else None
+        viewed = requests.newest(self.config.window).history_item if self.config.filter_viewed else None
         return ranked(self.scores(requests), viewed, popular, requests, k)
 
     def scores(self, requests: Requests) -> Float32:
@@ -149,7 +150,7 @@ class RectoolsRecommender:
         fitted = self._fitted()
         parameters = {name: value.numpy().copy() for name, value in fitted.network.state_dict().items()}
         named = {f"{NETWORK_PREFIX}{name}": value for name, value in parameters.items()}
-        return {"popular": fitted.popular, "known": fitted.known, **named}
+        return {"popular": fitted.popular.copy(), "known": fitted.known.copy(), **named}
 
     def load_state_dict(self, state: State, items: ItemFeatures) -> None:
         """Take over ranking, items and parameters.
@@ -158,7 +159,7 @@ class RectoolsRecommender:
             RecommenderError: names or shapes are not those of this configuration and catalogue.
         """
         check_shapes(state, {"popular": (items.n_items,)})
-        popular, known = np.array(state["popular"], np.int32), np.array(state["known"], np.int32)
+        popular, known = stored_places(state, "popular", items.n_items), stored_places(state, "known", items.n_items)
         parameters = {
             name.removeprefix(NETWORK_PREFIX): torch.from_numpy(np.array(value))
             for name, value in state.items()
@@ -226,8 +227,8 @@ class RectoolsRecommender:
 
     def _sequences(self, requests: Requests, known: Int32, n_items: int) -> npt.NDArray[np.int64]:
         """What the network reads, rows of its items, 0 where padded: int64[n, window]."""
-        item = requests.history_item[:, -self.config.window :]
-        feedback = requests.history_feedback[:, -self.config.window :]
+        requests = requests.newest(self.config.window)
+        item, feedback = requests.history_item, requests.history_feedback
         token = np.zeros(n_items + 1, np.int64)  # the last, for padding, which is -1, stays 0
         token[known] = np.arange(self._family.extra_tokens, self._family.extra_tokens + len(known))
         positive = is_positive(feedback, except_disliked=self.config.drop_disliked)
