@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from recommenders.storage import StorageError
-from simulator.cli import UserError, main
+from simulator.cli import main
+from simulator.cli.shell import UserError
 from simulator.commands.backtest_files import run_folder
 from simulator.report.html import render_html
 from simulator.report.runs import write_report

@@ -76,14 +76,14 @@ def write_input(reader: Reader, seed: int, index: int, folder: Path) -> str:
 
 def read_one(reader: Reader, folder: Path, index: int) -> Outcome:
     """Read an input that was written, within this process."""
-    from simulator.cli import _user_errors
+    from simulator.cli.shell import user_errors
 
     _forget_peak()
     before, clock = _resident("VmRSS"), time.process_time()
     end, message = "accepted", ""
     try:
         reader.read(folder)
-    except (RefusedError, *_user_errors()) as error:
+    except (RefusedError, *user_errors()) as error:
         message = str(error)
         end = "refused" if _names_a_file(message, folder) else "unnamed"
     except BaseException:  # what a reader must never raise, a SystemExit included

@@ -59,7 +59,7 @@ class Reader:
     Attributes:
         name: as the table calls it.
         write: writes damaged files into an empty folder.
-        read: reads them from there: returns, or raises one of the errors of `simulator.cli`, or `RefusedError`.
+        read: reads them from there: returns, or raises one of the errors of `simulator.cli.shell`, or `RefusedError`.
         crafted: files that somebody thought of, by what they are.
     """
 

@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 
 from recommenders.conformance import CHECKS, Violation
 from recommenders.conformance.laws import Kind
-from simulator import cli
-from simulator.cli import main
+from simulator.cli import checks, main
 
 ROOT = Path(__file__).parents[2]
 STUBBORN = "tests.recommenders.conformance.stubborn:Stubborn"
@@ -164,7 +163,7 @@ def test_all_laws_are_listed_by_kind() -> None:
     assert result.exit_code == 0
     assert [name for name in result.stdout.split() if name.startswith("check_")] == list(CHECKS)
     assert "different eligible items" in " ".join(result.stdout.split())
-    assert set(cli._CHECK_KINDS) == set(get_args(Kind))
+    assert set(checks._CHECK_KINDS) == set(get_args(Kind))
 
 
 def test_what_hangs_is_ended() -> None:

@@ -1,0 +1,123 @@
+"""What the commands share: how errors are told, how a scenario is read, the options that several have."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from simulator.scenario.loader import LoadedScenario
+
+INTERRUPTED = 130
+SCENARIO_HELP = "SCENARIO is a file, or the bare name of a shipped scenario (`pushback list scenarios`)."
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Replace a setting; the value is YAML. Repeatable, such as --set world.population.users=500 "
+    "--set arms[1].config.epochs=3.",
+)
+
+
+class UserError(click.ClickException):
+    """Something that the user can mend: its message is printed as it is, and the command exits with 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print the message to the standard error, without a prefix: the first line may name a file and line."""
+        # Names and texts from a file must not steer the terminal.
+        shown = "".join(c if c.isprintable() or c == "\n" else " " for c in self.message)
+        click.echo(shown, file=file, err=file is None)
+
+
+class Shell(click.Group):
+    """A group of commands in which errors of the user's making print a message, and all others a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, user_errors()):
+                raise UserError(str(error)) from error
+            raise
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """Exceptions whose message says all that a user needs; imported late, as this is asked only after a failure."""
+    from recommenders.base import RecommenderError
+    from recommenders.offline.faults import LogError
+    from recommenders.storage import StorageError
+    from simulator.engine.log_files import LogFileError
+    from simulator.engine.serving import EngineError
+    from simulator.experiment.metrics import MetricError
+    from simulator.experiment.replay import ReplayError
+    from simulator.report.serialize import ReportError
+    from simulator.scenario.faults import ScenarioErrors
+    from simulator.workers import WorkerDiedError
+    from simulator.world.behaviour import BehaviourError
+    from simulator.world.item_table import CatalogueError
+
+    return (
+        ReplayError,
+        WorkerDiedError,
+        BehaviourError,
+        LogFileError,
+        ScenarioErrors, RecommenderError, EngineError, MetricError, ReportError, CatalogueError, LogError, StorageError,
+    )  # fmt: skip
+
+
+def load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> LoadedScenario:
+    """Read a scenario, by file or shipped name.
+
+    Raises:
+        UserError: with all that is wrong with it.
+    """
+    from simulator.commands import components
+    from simulator.scenario.faults import ScenarioErrors
+
+    try:
+        return components.load(scenario, overrides, seed)
+    except LookupError as error:
+        fail(str(error.args[0]))
+    except ScenarioErrors as error:
+        count = len(error.faults)
+        fail(f"{error}\n{scenario}: {count} fault{'s' if count > 1 else ''}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text and a line's end.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        fail(f"{path}: got {error.strerror}, expected a file that can be written")
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with a message.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(message)
+
+
+def command_line() -> str:
+    """What was typed, for the manifest."""
+    return shlex.join(["pushback", *sys.argv[1:]])
