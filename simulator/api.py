@@ -122,7 +122,7 @@ def make_scenario(
 
 
 def load(folder: str | Path) -> FinishedRun:
-    """A finished run from its folder, such as `results/quickstart/20261125-233213-seed1`.
+    """A finished run from its folder, such as `results/quickstart/20261126-220113-seed1`.
 
     Raises:
         ReportError: no such folder, a file is missing or corrupt, or the run was interrupted.
