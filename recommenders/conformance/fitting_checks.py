@@ -20,7 +20,7 @@ from recommenders.base import (
     Slates,
 )
 from recommenders.conformance import strategies
-from recommenders.conformance.laws import Strategies, check, must_be_same, must_be_same_state
+from recommenders.conformance.laws import NotApplicableError, Strategies, check, must_be_same, must_be_same_state
 from recommenders.conformance.serving_checks import seeded_globals
 from recommenders.conformance.subject import FIT_SEED, Fitted, Subject, Violation, fit
 from recommenders.conformance.worlds import Ask, Catalogue, Log
@@ -200,10 +200,9 @@ def check_item_numbers_are_only_names(
 
     Where fitting draws random numbers - another seed gives another state - items meet other numbers when they are
     swapped; then the two are swapped in the fitted state instead, along the axes that are as long as the catalogue.
-    What draws its slates is held to this if it is a `Scorer`, by its scores.
     """
     if not subject.scores and _draws_in_serving(subject.fitted()):
-        return
+        raise NotApplicableError("draws its slates, and has no `scores` to compare")
     catalogue, recommender = Catalogue(), subject.build()
     new = np.arange(catalogue.n_items, dtype=np.int32)
     new[list(swapped)] = swapped[::-1]  # a swap is its own inverse

@@ -32,6 +32,10 @@ class Effect:
     of: str
 
 
+class NotApplicableError(Exception):
+    """A law asks nothing of a recommender, as trying it has shown; the message says why."""
+
+
 class Measured(Violation):
     """A statistical law does not hold; carries what was measured."""
 

@@ -72,6 +72,8 @@ def _trial(check: Check, subject: Subject, seed: int) -> Callable[[], None]:
         import pytest
 
         outcome = run_check(check, subject, search_seed=seed)
+        if outcome.status == "skipped":
+            pytest.skip(outcome.message)
         if outcome.code:
             pytest.fail(outcome.explanation, pytrace=False)
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from recommenders.base import Requests, Slates
 from recommenders.conformance import strategies
-from recommenders.conformance.laws import Strategies, check
+from recommenders.conformance.laws import NotApplicableError, Strategies, check
 from recommenders.conformance.subject import Subject, Violation, failing_as_violation
 from recommenders.conformance.worlds import Ask, KeyedDraws
 from recommenders.contract import in_declared_batches
@@ -32,11 +32,11 @@ def _request(subject: Subject) -> Strategies:
 def check_propensities_are_frequencies(subject: Subject, *, ask: Ask, excluded: list[int]) -> None:
     """One request, answered with thousands of different draws, has each item on top as often as its propensity says.
 
-    A policy that states no propensities is not asked again. The tests are binomial and exact, one an item and one of
+    The tests are binomial and exact, one an item and one of
     what was never shown, with a false-alarm rate of one in a million for all of them together.
     """
     if subject.fitted().ask([ask], 1, excluded).propensity is None:
-        return
+        raise NotApplicableError("states no propensities")
     asked = subject.fitted().requests([ask], excluded).take(np.zeros(DRAWS, np.intp))
     slates = _answered(subject, asked)
     if slates.propensity is None:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from recommenders.conformance.laws import Check, Effect, Measured
+from recommenders.conformance.laws import Check, Effect, Measured, NotApplicableError
 from recommenders.conformance.limits import EXAMPLE_SECONDS, OutOfTime, time_limit
 from recommenders.conformance.planted import Planted
 from recommenders.conformance.report import Outcome, Report, Status
@@ -35,6 +35,7 @@ class _Search:
         broken_at: when that was, in seconds of `perf_counter`.
         smallest: the smallest example that breaks the law, and how.
         out_of_time: whether that example was given up.
+        not_applicable: why the law asks nothing of the subject, as an example has shown.
     """
 
     started: float
@@ -44,6 +45,7 @@ class _Search:
     broken_at: float | None = None
     smallest: tuple[Mapping[str, Any], BaseException] | None = None
     out_of_time: bool = False
+    not_applicable: str = ""
     effect: Effect | None = None
 
 
@@ -68,6 +70,8 @@ def run_check(
     if reason := check.does_not_apply(subject):
         return _outcome(check, "skipped", started, reason)
     search = _searched(check, subject, search_seed, example_seconds)
+    if search.not_applicable:
+        return _outcome(check, "skipped", started, search.not_applicable)
     known = subject.known_failures.get(check.name)
     if search.smallest is None:
         if known is None:
@@ -168,6 +172,10 @@ def _try(check: Check, subject: Subject, example: Mapping[str, Any], search: _Se
     try:
         with time_limit(search.example_seconds):
             search.effect = check(subject, **example)
+    except NotApplicableError as reason:
+        if search.broken_at is None:
+            search.not_applicable = str(reason)
+            raise _Enough from reason
     except OutOfTime as error:  # a smaller example would take as long to be sure of
         search.smallest, search.out_of_time = (example, error), True
         search.tried_until_broken = search.tried_until_broken or search.tried

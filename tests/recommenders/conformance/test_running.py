@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from recommenders.conformance import CHECKS, Check, Subject, Violation, run_check, run_checks, running
-from recommenders.conformance.laws import applies_to_all, no_arguments
+from recommenders.conformance.laws import NotApplicableError, applies_to_all, no_arguments
 from recommenders.conformance.limits import OutOfTime, time_limit
 from tests.recommenders.conformance.stubborn import Listed, Stubborn
 
@@ -29,6 +29,28 @@ def law(holds: Callable[..., None], examples: int = 50, *, fits: bool = False) -
 def test_a_good_recommender_passes() -> None:
     outcome = run_check(VALID, stubborn("none"))
     assert (outcome.status, outcome.examples, outcome.message, outcome.code) == ("passed", 80, "", "")
+
+
+def test_a_law_that_turns_out_not_to_apply_is_skipped_with_its_reason() -> None:
+    def holds(subject: Subject, *, x: int) -> None:
+        raise NotApplicableError("states no propensities")
+
+    outcome = run_check(law(holds), POPULARITY)
+    assert (outcome.status, outcome.message, outcome.code) == ("skipped", "states no propensities", "")
+
+
+def test_a_broken_law_is_broken_though_it_does_not_apply_to_smaller_examples() -> None:
+    def holds(subject: Subject, *, x: int) -> None:
+        if x < 100 and broken:
+            raise NotApplicableError("too small")
+        if x >= 100:
+            broken.append(x)
+            raise Violation("large")
+
+    broken: list[int] = []
+    outcome = run_check(law(holds), POPULARITY)
+    assert outcome.status == "failed"
+    assert outcome.code.endswith("x=100)")
 
 
 def test_the_smallest_example_has_nothing_to_leave_out() -> None:
