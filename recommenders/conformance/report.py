@@ -18,7 +18,8 @@ Status = Literal["passed", "failed", "known", "skipped"]
 
 FORMAT = 1
 """Of `Report.as_dict`; a change that breaks readers raises it."""
-_LAW_WIDTH = 64
+_NAME_WIDTH = 52
+_EFFECT_WIDTH = 74
 _NAMED = 3
 _HEADERS = ("law", "status", "examples", "seconds", "effect")
 
@@ -57,6 +58,13 @@ class Outcome:
         tried = f"{self.examples:,}" if self.examples else ""
         took = "" if self.status == "skipped" else f"{self.seconds:.2f}"
         return self.law, self.status, tried, took, effect_words(self.effect)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A row of a table of text, at most 80 wide: name, status, examples, seconds; below it what was measured."""
+        _, status, tried, took, effect = self.cells
+        below = textwrap.wrap(effect, _EFFECT_WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        return _line((f"  {self.check}", status, tried, took)), *below
 
     @property
     def explanation(self) -> str:
@@ -140,9 +148,10 @@ class Report:
             raise Violation("\n\n".join([self.verdict, *(outcome.explanation for outcome in self.broken)]))
 
     def __repr__(self) -> str:
-        head = (_line(_HEADERS), _line(("-" * _LAW_WIDTH, "-------", "--------", "-------", "------")))
-        rows = ["\n".join([kind, *map(_row, outcomes)]) for kind, outcomes in groupby(self.outcomes, lambda o: o.kind)]
-        parts = ["\n".join([*head, *rows]), *(["\n".join(self.remarks)] if self.remarks else [])]
+        rows = [HEADER, "-" * len(HEADER)]
+        for kind, outcomes in groupby(self.outcomes, lambda o: o.kind):
+            rows += [kind, *(line for outcome in outcomes for line in outcome.lines)]
+        parts = ["\n".join(rows), *(["\n".join(self.remarks)] if self.remarks else [])]
         return "\n\n".join([*parts, *(outcome.explanation for outcome in self.broken), self.verdict])
 
     def _repr_html_(self) -> str:
@@ -187,15 +196,13 @@ def markdown_table(rows: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
-def _row(outcome: Outcome) -> str:
-    """A row whose law may take several lines."""
-    first, *others = textwrap.wrap(f"  {outcome.law}", _LAW_WIDTH, subsequent_indent="  ")
-    return "\n".join([_line((first, *outcome.cells[1:])), *others])
+def _line(cells: tuple[str, str, str, str]) -> str:
+    name, status, examples, seconds = cells
+    return f"{name:<{_NAME_WIDTH}} {status:<7} {examples:>8} {seconds:>7}".rstrip()
 
 
-def _line(cells: tuple[str, ...]) -> str:
-    law, status, examples, seconds, effect = cells
-    return f"{law:<{_LAW_WIDTH}}  {status:<7}  {examples:>8}  {seconds:>7}  {effect}".rstrip()
+HEADER = _line(("check", *_HEADERS[1:4]))
+"""Above the first line of `Outcome.lines`."""
 
 
 def _html_row(outcome: Outcome) -> str:

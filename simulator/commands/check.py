@@ -22,10 +22,11 @@ from rich.text import Text
 from recommenders.base import RecommenderError
 from recommenders.conformance import Outcome, Report, Subject, run_checks
 from recommenders.conformance.laws import Check
+from recommenders.conformance.report import HEADER
 from recommenders.registry import config_class
 from simulator.commands.components import search_working_folder
 from simulator.commands.models import parse_model, set_settings
-from simulator.report.terminal import add_row, new_table, printable, show
+from simulator.report.terminal import printable, show
 from simulator.scenario.faults import Sources, describe, format_path, one_of
 from simulator.scenario.validation import model_at
 from simulator.scenario.yaml_nodes import MAX_BYTES, decode, parse_yaml
@@ -120,15 +121,18 @@ def check_recommender(
 
 def print_report(report: Report, console: Console) -> None:
     """Print the table, each failure with its code to paste, and the verdict as the last line."""
-    measures = any(outcome.effect for outcome in report.outcomes)
-    headers = ["law", "status", "examples", "seconds", *(["effect"] if measures else [])]
-    table = new_table("", headers, width=24)
+    _show_line(console, HEADER, "bold")
+    _show_line(console, "─" * len(HEADER), "")
     for kind, outcomes in groupby(report.outcomes, lambda outcome: outcome.kind):
-        add_row(table, [Text(kind, style="bold")])
+        _show_line(console, kind, "bold")
         for outcome in outcomes:
-            law, status, *numbers = outcome.cells
-            add_row(table, [law, Text(status, style=_STYLES[status]), *numbers[: len(headers) - 2]])
-    console.print(table)
+            first, *below = outcome.lines
+            row = Text(first)
+            row.highlight_words([f" {outcome.status}"], _STYLES[outcome.status])
+            console.print(row, soft_wrap=True, highlight=False)
+            for line in below:
+                _show_line(console, line, "dim")
+    console.print()
     for remark in report.remarks:
         show(console, remark, "dim")
     for outcome in report.broken:
