@@ -18,6 +18,7 @@ from recommenders.base import (
     RecommenderError,
     Requests,
     Slates,
+    State,
 )
 from recommenders.conformance import strategies
 from recommenders.conformance.laws import NotApplicableError, Strategies, check, must_be_same, must_be_same_state
@@ -199,7 +200,7 @@ def check_item_numbers_are_only_names(
     """With the numbers of two items swapped everywhere, the two swap places in all answers, up to rounding.
 
     Where fitting draws random numbers - another seed gives another state - items meet other numbers when they are
-    swapped; then the two are swapped in the fitted state instead, along the axes that are as long as the catalogue.
+    swapped; then the two are swapped in the fitted state instead (`_renamed_state`).
     """
     if not subject.scores and _draws_in_serving(subject.fitted()):
         raise NotApplicableError("draws its slates, and has no `scores` to compare")
@@ -209,17 +210,36 @@ def check_item_numbers_are_only_names(
     items, plain = catalogue.features(), subject.fit(log)
     others = replace(items, creator=items.creator[new], topic=items.topic[new])
     if _draws_in_fit(subject):
-        state = {name: value.copy() for name, value in plain.recommender.state_dict().items()}
-        for name, value in state.items():
-            for axis in np.flatnonzero(np.array(value.shape) == catalogue.n_items):
-                state[name] = state[name].take(new, axis=axis)
-        recommender.load_state_dict(state, others)
+        everything = subject.fitted().recommender.state_dict()
+        recommender.load_state_dict(_renamed_state(plain.recommender.state_dict(), everything, new), others)
     else:
         original = log.interactions(catalogue)
         fit(recommender, replace(original, item=new[original.item]), others)
     asked = plain.requests(asks)
     history_item = np.where(asked.history_item < 0, asked.history_item, new[asked.history_item])
     _must_be_renamed(subject, plain, Fitted(recommender, catalogue), asked, history_item.astype(np.int32), new, k)
+
+
+def _renamed_state(state: State, everything: State, new: Int32) -> State:
+    """A state in which item i is called new[i].
+
+    Args:
+        state: fitted to any log; its arrays may know fewer items.
+        everything: fitted to a log of all items, which shows what the arrays are: one that holds each item once names
+            items, and another has a place for each item along the axes that are as long as the catalogue.
+        new: int32[n_items].
+    """
+    renamed = {}
+    for name, value in state.items():
+        whole = everything[name]
+        if whole.dtype.kind in "iu" and np.array_equal(np.sort(whole, axis=None), np.arange(len(new))):
+            renamed[name] = new[value].astype(value.dtype)
+            continue
+        renamed[name] = value
+        for axis, (length, length_of_all) in enumerate(zip(value.shape, whole.shape, strict=True)):
+            if length == length_of_all == len(new):
+                renamed[name] = renamed[name].take(new, axis=axis)
+    return renamed
 
 
 def _draws_in_fit(subject: Subject) -> bool:

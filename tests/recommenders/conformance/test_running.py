@@ -149,6 +149,21 @@ def test_a_slow_law_is_tried_on_few_examples(monkeypatch: pytest.MonkeyPatch) ->
     assert outcome.examples == running.FEWEST_FITS
 
 
+def test_a_known_failure_is_looked_for_on_all_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "SEARCH_SECONDS", 0.0)
+
+    def holds(subject: Subject, *, x: int) -> None:
+        tried.append(x)
+        if len(tried) > 20:
+            raise Violation("late")
+
+    tried: list[int] = []
+    known = Subject("popularity", known_failures={"holds": "see issue 12"})
+    assert run_check(law(holds), known).status == "known"
+    tried.clear()
+    assert run_check(law(holds), POPULARITY).status == "passed"
+
+
 def test_the_search_for_a_smaller_example_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "SHRINK_SECONDS", 0.3)
 

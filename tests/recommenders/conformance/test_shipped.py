@@ -24,7 +24,8 @@ def failures(subject: Subject, checks: list[Check], share: float) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_it_keeps_the_contract(case: str) -> None:
     subject = Subject(name_of(case), CASES[case])
-    tried = [check for check in CONTRACT if case in WITH_ALL or check.name not in DEAR]
+    left_out = {*subject.known_failures, *(() if case in WITH_ALL else DEAR)}  # what few examples may not show fail
+    tried = [check for check in CONTRACT if check.name not in left_out]
     assert failures(subject, tried, share=0.3 if subject.traits.batch_size is None else 0.05) == ""
 
 
