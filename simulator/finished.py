@@ -103,8 +103,11 @@ class FinishedRun:
         """Copy everything to a new folder, such as that of a run which would go with its object.
 
         Raises:
-            OSError: the folder is there already, or cannot be written.
+            ReportError: the folder is there already.
+            OSError: it cannot be written.
         """
+        if Path(folder).exists():
+            raise ReportError(f"{folder}: got a folder that is there already, expected a new one")
         shutil.copytree(self.folder, folder)
         return FinishedRun(Path(folder), self.results, self.manifest)
 
