@@ -85,6 +85,7 @@ def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:
     return out
 
 
+@lru_cache(maxsize=4096)
 def _round_keys(key: tuple[int, int]) -> npt.NDArray[np.uint64]:
     """uint64[rounds, 2, 1]: the key moved on by a constant for each round."""
     steps = np.arange(_ROUNDS, dtype=np.uint64)[:, None] * _WEYL
@@ -138,7 +139,7 @@ class Draws:
         arrays = [np.asarray(i) for i in ids]
         for place, array in enumerate(arrays):
             _check_range(place, array)
-        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+        shape = np.broadcast(*arrays).shape
         counter = np.zeros((4, *shape), dtype=np.uint32)
         for place, array in enumerate(arrays):
             counter[place] = array
