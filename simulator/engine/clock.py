@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -15,6 +16,7 @@ import simpy
 
 from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
+from simulator.engine.checkpoints import Checkpoint, Stages
 from simulator.engine.collector import Collector
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
@@ -85,7 +87,26 @@ class _Live:
     deployments: list[Deployment]
     eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
     training: Progress | None
+    checkpoint: Checkpoint
+    parts: list[EventLog]
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def log(self) -> EventLog:
+        """All impressions since the start, once all users have come to the same tick."""
+        rows = self.pool.collector.take()
+        if len(rows):
+            self.parts.append(rows)
+        return EventLog.concatenate(self.parts)
+
+    def state(self, tick: int) -> tuple[Snapshot, tuple[EventLog, ...]]:
+        """The world at a tick that all users have come to, and the parts of its log since the start."""
+        rows = self.pool.collector.take()
+        if len(rows):
+            self.parts.append(rows)
+        snapshot = Snapshot(
+            tick, self.pool.state, self.pool.history, _needed(self.deployments, tick), EventLog.empty()
+        )  # fmt: skip
+        return snapshot, tuple(self.parts)
 
 
 def simulate(
@@ -100,6 +121,7 @@ def simulate(
     pace: Pace | None = None,
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trajectory:
     """Let one arm's world live from a snapshot to a tick.
 
@@ -116,37 +138,45 @@ def simulate(
         pace: how the work is cut up.
         heartbeat: told of progress.
         training: told of progress while a model retrains.
+        checkpoint: keeps how far this has come, and may have kept it before: then it goes on from there.
 
     Raises:
         EngineError: no model has been deployed, too few items are eligible, or the recommender broke its contract.
+        StoppedError: the checkpoint was asked to stop.
     """
-    pace = pace or Pace()
+    pace, checkpoint = pace or Pace(), checkpoint or Stages().checkpoint("")
+    now, parts = checkpoint.resume(start)
     collector, stopwatch = Collector(), Stopwatch()
     platform = service.platform
     pool = UserPool(
-        world, behaviour, start.users.copy(), start.history.copy(), collector, service.arm,
+        world, behaviour, now.users.copy(), now.history.copy(), collector, service.arm,
         platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay, users, stopwatch,
     )  # fmt: skip
     live = _Live(
-        world, service, start, pool, build_recommender(service.arm, service.build), list(start.deployments),
-        np.empty(0, np.bool_), training, stopwatch,
+        world, service, start, pool, build_recommender(service.arm, service.build), list(now.deployments),
+        np.empty(0, np.bool_), training, checkpoint, list(parts), stopwatch,
     )  # fmt: skip
-    if until > start.tick:
-        _run(live, until, pace, heartbeat)
+    if until > now.tick:
+        _run(live, now.tick, until, pace, heartbeat)
     clock = perf_counter()
-    log = collector.log()
+    log = live.log()
     stopwatch.add("log", clock)
-    kept = tuple(d for d in live.deployments if d is _serving(live.deployments, until) or d.tick >= until)
-    end = Snapshot(until, pool.state, pool.history, kept, EventLog.concatenate([start.log, log]))
+    deployments = _needed(live.deployments, until)
+    end = Snapshot(until, pool.state, pool.history, deployments, EventLog.concatenate([start.log, log]))
     return Trajectory(log, end, stopwatch)
 
 
-def _run(live: _Live, until: int, pace: Pace, heartbeat: Heartbeat | None) -> None:
-    env = simpy.Environment(initial_time=live.start.tick)
-    _load(live, _serving(live.deployments, live.start.tick + 1))
+def _needed(deployments: list[Deployment], tick: int) -> tuple[Deployment, ...]:
+    """The model that serves at a tick, and those on their way."""
+    return tuple(d for d in deployments if d is _serving(deployments, tick) or d.tick >= tick)
+
+
+def _run(live: _Live, start_tick: int, until: int, pace: Pace, heartbeat: Heartbeat | None) -> None:
+    env = simpy.Environment(initial_time=start_tick)
+    _load(live, _serving(live.deployments, start_tick + 1))
     env.process(_releases(env, live))
     for deployment in live.deployments:
-        if deployment.tick > live.start.tick:
+        if deployment.tick > start_tick:
             env.process(_deployment(env, live, deployment))
     env.process(_trainer(env, live))
     env.process(_users(env, live, pace, heartbeat))
@@ -174,7 +204,9 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
         horizon = int(env.peek())
         if pace.look_ahead is not None:
             horizon = min(horizon, int(env.now) + pace.look_ahead)
+        horizon = live.checkpoint.cut(int(env.now), horizon)
         live.pool.run_until(horizon, live.recommender, live.eligible, heartbeat)
+        live.checkpoint.reached(partial(live.state, horizon))
         yield env.timeout(horizon - env.now)
 
 
@@ -214,13 +246,21 @@ def _trainer(env: simpy.Environment, live: _Live) -> _Process:
     while True:
         done += 1
         yield env.timeout(first + done * every - env.now)
-        log = EventLog.concatenate([live.start.log, live.pool.collector.log()])
+        log = EventLog.concatenate([live.start.log, live.log()])
         model = retrain(
-            live.world, live.service, log, int(env.now), done, live.deployments[-1].model, progress=live.training
-        )
+            live.world, live.service, log, int(env.now), done, live.deployments[-1].model,
+            progress=partial(_training, live, int(env.now)),
+        )  # fmt: skip
         deployment = Deployment(int(env.now) + platform.training_delay, model)
         live.deployments.append(deployment)
         env.process(_deployment(env, live, deployment))
+
+
+def _training(live: _Live, tick: int, done: int, total: int) -> None:
+    """Tell of a training; it can be stopped, and is begun again by whoever goes on from the world before it."""
+    if live.training is not None:
+        live.training(done, total)
+    live.checkpoint.stop_if_asked(partial(live.state, tick))
 
 
 def retrain(

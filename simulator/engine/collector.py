@@ -53,6 +53,12 @@ class Collector:
         """Keep a batch."""
         self.batches.append(served)
 
+    def take(self) -> EventLog:
+        """All rows so far, in order of (tick, user, slot), which are then no longer kept here."""
+        log = self.log()
+        self.batches.clear()
+        return log
+
     def log(self) -> EventLog:
         """All rows so far, in order of (tick, user, slot)."""
         b = self.batches
