@@ -31,6 +31,8 @@ LAYER = {
     "api": 5,
     "gym": 6,
     "finished": 5,
+    "interruption": 5,
+    "unfinished": 5,
     "running": 5,
     "workers": 5,
     "commands": 5,

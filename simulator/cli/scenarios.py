@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
 
-from simulator.cli.shell import INTERRUPTED, SCENARIO_HELP, UserError, command_line, fail, load, set_option, write
+from simulator.cli.shell import (
+    SCENARIO_HELP,
+    UserError,
+    checkpoint_option,
+    command_line,
+    fail,
+    jobs_option,
+    load,
+    set_option,
+    tell_run,
+    write,
+)
 
 _KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "presets", "runs")
 
@@ -24,45 +34,45 @@ _KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "pres
     help="Folder of results; the run gets a folder SCENARIO/RUN of its own beneath it.",
 )
 @set_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
-    show_default="the cores that there are",
-    help="Arms that run at the same time, each in a process of its own.",
-)
+@jobs_option
+@checkpoint_option
 @click.pass_context
-def run(ctx: click.Context, scenario: str, seed: int | None, out: Path, overrides: tuple[str, ...], jobs: int) -> None:
+def run(
+    ctx: click.Context,
+    scenario: str,
+    seed: int | None,
+    out: Path,
+    overrides: tuple[str, ...],
+    jobs: int,
+    checkpoint_seconds: float | None,
+) -> None:
     """Run a scenario and write its report.
 
     The same scenario and seed give the same event log and the same estimates, whatever the number of jobs. If the
     scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
 
+    Ctrl-C or SIGTERM finishes the current round and keeps how far the run has come, a second one stops at once;
+    `pushback resume` goes on, whatever it was that stopped the run.
+
     \b
     Examples:
       pushback run quickstart
       pushback run quickstart --seed 2 --set world.population.users=500
-      pushback run my_scenario.yaml --out /tmp/results --jobs 2
+      pushback run my_scenario.yaml --out /tmp/results --jobs 2 --checkpoint-every 1m
     """
     loaded = load(scenario, overrides, seed)
     from rich.console import Console
 
-    from simulator.report import answer_line, print_results
-    from simulator.running import RunInterruptedError, run_scenario
+    from simulator.running import run_scenario
 
     try:
-        made = run_scenario(loaded, out=out, jobs=jobs, console=Console(stderr=True), command=command_line())
-    except RunInterruptedError as interruption:
-        click.echo(f"\n{interruption}", err=True)
-        ctx.exit(INTERRUPTED)
+        tell_run(ctx, lambda: run_scenario(
+            loaded, out=out, jobs=jobs, console=Console(stderr=True), command=command_line(),
+            checkpoint_seconds=checkpoint_seconds,
+        ))  # fmt: skip
     except OSError as error:
         reason = error.strerror or str(error)
         fail(f"{error.filename or out}: got {reason!r}, expected a folder that can be written (--out)")
-    print_results(made.results, made.manifest, Console())
-    click.echo(f"Report: {made.folder / 'report.html'}")
-    click.echo(answer_line(made.results))
-    if not all(verdict.passed for verdict in made.results.verdicts):
-        ctx.exit(1)
 
 
 @click.command(epilog=SCENARIO_HELP)

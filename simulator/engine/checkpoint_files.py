@@ -138,7 +138,7 @@ class CheckpointFiles:
             ForeignCheckpointError: it is of another scenario, another version, or another user model.
         """
         path = self._path(name)
-        if not path.exists():
+        if not self.has(name):
             return None
         content = self._read_json(path, name)
         arrays = _read_arrays(path, content)
@@ -149,6 +149,10 @@ class CheckpointFiles:
             seconds = float(content["seconds"])
             files = {path.name, content["data"]["file"], *(entry.file for entry in _entries(path, content))}
         return Kept(value, seconds, frozenset(files))
+
+    def has(self, name: str) -> bool:
+        """Whether something was kept under a name, whole or damaged."""
+        return os.path.lexists(self._path(name))
 
     def names(self, within: str) -> list[str]:
         """Names that were kept in a folder, in order."""

@@ -28,6 +28,8 @@ _KEPT = 2
 _STRETCH_SECONDS = (2.0, 8.0)
 """Wall clock that a stretch between two chances to stop should take: less is stretched, more is cut."""
 
+SimulationState = tuple[Snapshot, tuple[EventLog, ...]]
+"""A world, with an empty log, and the parts of its log since the simulation began."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -90,13 +92,20 @@ class Stages:
         """Those of a part of the run, such as one arm."""
         return replace(self, place=f"{self.place}{place}/", arm=arm, took={}, _before={})
 
-    def once(self, name: str, make: Callable[[], T], *, like: UserState | None = None, least_seconds: float = 0.0) -> T:
+    def once(
+        self,
+        name: str,
+        make: Callable[[], T],
+        *,
+        like: Callable[[], UserState] | None = None,
+        least_seconds: float = 0.0,
+    ) -> T:
         """The result of a stage: read if it is kept, else made, and kept.
 
         Args:
             name: of the stage, once in a run.
             make: does it.
-            like: users of the model that lives in it, where its result has any.
+            like: gives users of the same model, where the result has any.
             least_seconds: what took less is not kept, as it is soon done again.
 
         Raises:
@@ -136,11 +145,11 @@ class Stages:
         """What a small step of a stage must have taken to be worth keeping."""
         return float("inf") if self.period.seconds is None else self.period.seconds / 10
 
-    def _read(self, name: str, like: UserState | None, instead: str) -> Kept | None:
-        if self.files is None:
+    def _read(self, name: str, like: Callable[[], UserState] | None, instead: str) -> Kept | None:
+        if self.files is None or not self.files.has(name):
             return None
         try:
-            return self.files.read(name, like)
+            return self.files.read(name, None if like is None else like())
         except ForeignCheckpointError:
             raise
         except CheckpointError as error:
@@ -173,11 +182,7 @@ class Checkpoint:
         Raises:
             ForeignCheckpointError: what is kept is of another scenario, version, or user model.
         """
-        found = self.load(start.users)
-        if found is None:
-            return start, ()
-        snapshot, parts = found
-        return replace(snapshot, log=EventLog.concatenate([start.log, *parts])), tuple(parts)
+        return _going_on(start, self.load(start.users))
 
     def load(self, like: UserState) -> Any:
         """The newest state that is whole; None without one.
@@ -193,7 +198,7 @@ class Checkpoint:
         names = self.stages.files.names(self._place)
         for left, name in reversed(list(enumerate(names))):
             instead = f"going on from the one before, {names[left - 1]}" if left else "the stage begins anew"
-            kept = self.stages._read(name, like, instead)
+            kept = self.stages._read(name, lambda: like, instead)
             if kept is not None:
                 self._count = _number(name)
                 self.stages._before[self.name] = kept.seconds
@@ -251,6 +256,44 @@ class Checkpoint:
     @property
     def _place(self) -> str:
         return self.stages.place + self.name
+
+
+@dataclass
+class PartCheckpoint:
+    """How far a simulation has come that is a part of a stage.
+
+    Attributes:
+        whole: of the stage.
+        kept: what was kept of the simulation; None where it begins.
+        around: makes the stage's state from the simulation's.
+    """
+
+    whole: Checkpoint
+    kept: SimulationState | None
+    around: Callable[[SimulationState], object]
+
+    def resume(self, start: Snapshot) -> tuple[Snapshot, tuple[EventLog, ...]]:
+        """As of a stage."""
+        return _going_on(start, self.kept)
+
+    def cut(self, now: int, horizon: int) -> int:
+        """As of a stage."""
+        return self.whole.cut(now, horizon)
+
+    def reached(self, state: Callable[[], SimulationState]) -> None:
+        """As of a stage."""
+        self.whole.reached(lambda: self.around(state()))
+
+    def stop_if_asked(self, state: Callable[[], SimulationState]) -> None:
+        """As of a stage."""
+        self.whole.stop_if_asked(lambda: self.around(state()))
+
+
+def _going_on(start: Snapshot, kept: SimulationState | None) -> SimulationState:
+    if kept is None:
+        return start, ()
+    snapshot, parts = kept
+    return replace(snapshot, log=EventLog.concatenate([start.log, *parts])), parts
 
 
 def _number(name: str) -> int:

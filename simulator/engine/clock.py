@@ -16,7 +16,7 @@ import simpy
 
 from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.checkpoints import Checkpoint, Stages
+from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, SimulationState, Stages
 from simulator.engine.collector import Collector
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
@@ -87,7 +87,7 @@ class _Live:
     deployments: list[Deployment]
     eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
     training: Progress | None
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | PartCheckpoint
     parts: list[EventLog]
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -98,7 +98,7 @@ class _Live:
             self.parts.append(rows)
         return EventLog.concatenate(self.parts)
 
-    def state(self, tick: int) -> tuple[Snapshot, tuple[EventLog, ...]]:
+    def state(self, tick: int) -> SimulationState:
         """The world at a tick that all users have come to, and the parts of its log since the start."""
         rows = self.pool.collector.take()
         if len(rows):
@@ -121,7 +121,7 @@ def simulate(
     pace: Pace | None = None,
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | PartCheckpoint | None = None,
 ) -> Trajectory:
     """Let one arm's world live from a snapshot to a tick.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from recommenders.base import Recommender, State
 from simulator.draws import Purpose
+from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.serving import blaming, build_recommender
@@ -45,6 +45,8 @@ Watch = Callable[[str, float, float, int], None]
 """Called as `watch(stage, done, total, impressions)`: how far a stage has come, and impressions since last told."""
 
 _EMPTY = EventLog.empty()
+_IN_WORDS = {"ab_test": "A/B test"}
+"""Stages as the manifest and the progress call them, where it is not by the name of their file."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,14 @@ def horizon(scenario: Scenario) -> int:
     return scenario.warm_up + max(ab_test, counterfactual)
 
 
-def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[str, Build], watch: Watch) -> Study:
+def prepare(
+    scenario: Scenario,
+    directory: Path,
+    policy: Build,
+    arms: Mapping[str, Build],
+    watch: Watch,
+    stages: Stages | None = None,
+) -> Study:
     """Build the world and let the logging policy serve through the warm-up.
 
     Args:
@@ -97,6 +106,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
         policy: builds the logging policy.
         arms: arm -> how to build its recommender; their longest window decides how much history is kept.
         watch: told of progress.
+        stages: keeps the warm-up.
 
     Raises:
         CatalogueError: the table of items cannot be used.
@@ -105,7 +115,12 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
     """
     world = scenario_world(scenario, directory)
     length = max((build_recommender(name, build).traits.history_length for name, build in arms.items()), default=0)
-    start = warm_up(scenario, world, policy, length, watch)
+    stages = stages or Stages()
+    start = stages.once(
+        "warm_up",
+        lambda: warm_up(scenario, world, policy, length, watch, stages),
+        like=lambda: behaviour_of(world).begin(world),
+    )
     if scenario.ab_test is not None:
         rehearse(
             scenario.metrics, start.log, world.catalogue.features,
@@ -127,7 +142,9 @@ def scenario_world(scenario: Scenario, directory: Path) -> World:
     return build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
 
 
-def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int, watch: Watch) -> Snapshot:
+def warm_up(
+    scenario: Scenario, world: World, policy: Build, history_length: int, watch: Watch, stages: Stages | None = None
+) -> Snapshot:
     """Let the logging policy serve until the arms part.
 
     Args:
@@ -136,6 +153,7 @@ def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int
         policy: builds the logging policy.
         history_length: the longest window of feedback that anybody will ask for afterwards.
         watch: told of progress.
+        stages: keeps how far it has come.
 
     Raises:
         EngineError: the logging policy broke its contract.
@@ -149,45 +167,51 @@ def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
+        checkpoint=(stages or Stages()).checkpoint("warm_up"),
     ).end  # fmt: skip
 
 
-def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
+def run_arm(study: Study, name: str, build: Build, watch: Watch, stages: Stages | None = None) -> ArmOutcome:
     """Train one arm on the warm-up's log and run what the scenario asks of it alone.
 
     An A/B test whose arms share one world is not among that (`run_mixed`).
+
+    Args:
+        study: what the arms share.
+        name: of the arm.
+        build: makes its unfitted recommender.
+        watch: told of progress.
+        stages: keeps the fitted model, the log of the A/B test, and the branches.
 
     Raises:
         EngineError: the recommender could not be trained or broke its contract.
     """
     scenario, world, start = study.scenario, study.world, study.start
     platform = scenario.platform_of(name)
-    seconds: dict[str, float] = {}
-    clock = perf_counter()
-    model = fit_arm(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
-    seconds["training"] = perf_counter() - clock
+    stages = stages or Stages()
+    model = stages.once(
+        "training", lambda: fit_arm(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
+    )
     service = Service(name, build, platform, retrain_from=start.tick)
     log, branches = _EMPTY, None
     if isinstance(scenario.ab_test, PairedABTest):
-        clock = perf_counter()
         until = start.tick + scenario.ab_test.duration
-        log = simulate(
+        log = stages.once("ab_test", lambda: simulate(
             world, behaviour_of(world), service, deploy(start, model), until,
             heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
             training=lambda done, total: watch("retraining", done, total, 0),
-        ).log  # fmt: skip
-        seconds["A/B test"] = perf_counter() - clock
+            checkpoint=stages.checkpoint("ab_test"),
+        ).log)  # fmt: skip
     if scenario.counterfactual is not None:
-        clock = perf_counter()
         settings = scenario.counterfactual
         by_item_k = settings.prefix == "random" and settings.trigger == "item_k"
-        until = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
-        branches = run_counterfactual(
+        parting = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
+        branches = stages.once("counterfactual", lambda: run_counterfactual(
             world, service, model, settings, start=start, histories=study.histories,
-            heartbeat=_heartbeat(watch, "counterfactual", start.tick, until, platform.slate_size),
-        )  # fmt: skip
-        seconds["counterfactual"] = perf_counter() - clock
-    return ArmOutcome(name, log, branches, seconds)
+            heartbeat=_heartbeat(watch, "counterfactual", start.tick, parting, platform.slate_size),
+            stages=stages.within("counterfactual", name),
+        ))  # fmt: skip
+    return ArmOutcome(name, log, branches, {_IN_WORDS.get(stage, stage): took for stage, took in stages.took.items()})
 
 
 def assignment(study: Study, settings: MixedABTest) -> Assignment:
@@ -199,13 +223,16 @@ def assignment(study: Study, settings: MixedABTest) -> Assignment:
     )  # fmt: skip
 
 
-def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[ArmOutcome, ...]:
+def run_mixed(
+    study: Study, builds: Mapping[str, Build], watch: Watch, stages: Stages | None = None
+) -> tuple[ArmOutcome, ...]:
     """Train all arms on the warm-up's log and run the A/B test in which they share one world.
 
     Args:
         study: what the arms share.
         builds: arm -> how to build its recommender.
         watch: told of progress.
+        stages: keeps the fitted models, how far the test has come, and its logs.
 
     Returns:
         What each arm served, in the scenario's order, then what the holdout was served; nothing for other designs.
@@ -217,12 +244,11 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
     settings, platform = scenario.ab_test, scenario.platform
     if settings is None or isinstance(settings, PairedABTest):
         return ()
-    clock = perf_counter()
-    models = {
+    stages = stages or Stages()
+    models = stages.once("training", lambda: {
         name: fit_arm(name, build, start.log, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
         for name, build in builds.items()
-    }
-    seconds = {"training": perf_counter() - clock}
+    })  # fmt: skip
     plan = assignment(study, settings)
     arms = []
     for name in plan.arms:
@@ -231,13 +257,14 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
         if policy != name:
             own = own.model_copy(update={"retrain_every": None})
         arms.append(MixedArm(Service(name, builds[policy], own, retrain_from=start.tick), models[policy]))
-    clock, until = perf_counter(), start.tick + settings.duration
-    logs = simulate_mixed(
+    until = start.tick + settings.duration
+    logs = stages.once("ab_test", lambda: simulate_mixed(
         world, behaviour_of(world), arms, start, plan.stretches, pooled=settings.training == "pooled",
         heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
         training=lambda done, total: watch("retraining", done, total, 0),
-    )  # fmt: skip
-    seconds["A/B test"] = perf_counter() - clock
+        checkpoint=stages.checkpoint("ab_test"),
+    ))  # fmt: skip
+    seconds = {_IN_WORDS.get(stage, stage): took for stage, took in stages.took.items()}
     # The stages are of all arms together: they count once, for the first.
     return tuple(ArmOutcome(name, log, None, {} if i else seconds) for i, (name, log) in enumerate(logs.items()))
 
