@@ -23,7 +23,7 @@ from safetensors.numpy import save as save_safetensors
 
 from recommenders.files import open_regular, read_bounded
 from simulator.engine.history import History
-from simulator.engine.log import EventLog
+from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.log_files import LogFileError, read_log, write_log
 from simulator.engine.packing import (
     AnyArray,
@@ -44,7 +44,7 @@ SCHEMA = "pushback.checkpoint/1"
 MOST_JSON_BYTES = 1 << 24
 """Of a JSON file: the names, types and shapes of 100,000 arrays."""
 MOST_DATA_BYTES = 1 << 40
-_ENGINE = (Snapshot, History, Deployment)
+_ENGINE = (Snapshot, History, Deployment, FeedbackLog)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import simpy
 from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
 from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, SimulationState, Stages
-from simulator.engine.collector import Collector
-from simulator.engine.log import EventLog
+from simulator.engine.collector import Collector, Forwarder, Sink
+from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
 from simulator.engine.serving import EngineError, blaming, build_recommender
 from simulator.engine.snapshot import Deployment, Snapshot
@@ -52,7 +52,7 @@ class Trajectory:
     """What a simulation gave.
 
     Attributes:
-        log: impressions served since the start, in order of (tick, user, slot).
+        log: impressions served since the start, in order of (tick, user, slot); empty where a sink took them.
         end: the world at the end, to be continued.
         stopwatch: wall-clock seconds by stage.
     """
@@ -83,30 +83,45 @@ class _Live:
     service: Service
     start: Snapshot
     pool: UserPool
+    collector: Collector | Forwarder
     recommender: Recommender
     deployments: list[Deployment]
     eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
     training: Progress | None
     checkpoint: Checkpoint | PartCheckpoint
     parts: list[EventLog]
+    feedback: FeedbackLog
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def log(self) -> EventLog:
-        """All impressions since the start, once all users have come to the same tick."""
-        rows = self.pool.collector.take()
-        if len(rows):
-            self.parts.append(rows)
+        """All impressions since the start, once all users have come to the same tick; none where a sink took them."""
+        self._take()
         return EventLog.concatenate(self.parts)
+
+    def learnable(self) -> EventLog | FeedbackLog:
+        """What a model may be trained on, once all users have come to the same tick."""
+        if isinstance(self.collector, Forwarder):
+            self._take()
+            return self.feedback
+        return EventLog.concatenate([self.start.log, self.log()])
 
     def state(self, tick: int) -> SimulationState:
         """The world at a tick that all users have come to, and the parts of its log since the start."""
-        rows = self.pool.collector.take()
-        if len(rows):
-            self.parts.append(rows)
+        self._take()
+        if isinstance(self.collector, Forwarder):
+            self.collector.sink.flush()
         snapshot = Snapshot(
-            tick, self.pool.state, self.pool.history, _needed(self.deployments, tick), EventLog.empty()
+            tick, self.pool.state, self.pool.history, _needed(self.deployments, tick), EventLog.empty(), self.feedback
         )  # fmt: skip
         return snapshot, tuple(self.parts)
+
+    def _take(self) -> None:
+        if isinstance(self.collector, Forwarder):
+            self.feedback = FeedbackLog.concatenate([self.feedback, self.collector.take()])
+            return
+        rows = self.collector.take()
+        if len(rows):
+            self.parts.append(rows)
 
 
 def simulate(
@@ -122,6 +137,8 @@ def simulate(
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
     checkpoint: Checkpoint | PartCheckpoint | None = None,
+    sink: Sink | None = None,
+    keep_feedback: bool = False,
 ) -> Trajectory:
     """Let one arm's world live from a snapshot to a tick.
 
@@ -139,30 +156,43 @@ def simulate(
         heartbeat: told of progress.
         training: told of progress while a model retrains.
         checkpoint: keeps how far this has come, and may have kept it before: then it goes on from there.
+        sink: takes the impressions, of which neither the trajectory nor its end keeps any then, so that memory is
+            bounded; it is flushed at the end. None: they stay in memory.
+        keep_feedback: with a sink, keep in the end's snapshot what retraining reads, although this arm never does.
 
     Raises:
+        ValueError: with a sink, the start has a log in memory.
         EngineError: no model has been deployed, too few items are eligible, or the recommender broke its contract.
         StoppedError: the checkpoint was asked to stop.
     """
     pace, checkpoint = pace or Pace(), checkpoint or Stages().checkpoint("")
     now, parts = checkpoint.resume(start)
-    collector, stopwatch = Collector(), Stopwatch()
-    platform = service.platform
+    platform, stopwatch = service.platform, Stopwatch()
+    collector: Collector | Forwarder = Collector()
+    feedback = start.feedback
+    if sink is not None:
+        if len(start.log):
+            raise ValueError(f"start.log: got {len(start.log):,} rows, expected none where a sink takes the log")
+        keeps = keep_feedback or platform.retrain_every is not None
+        collector, feedback = Forwarder(sink, keeps), now.feedback if keeps else FeedbackLog.empty()
+        sink.go_on(now.tick)
     pool = UserPool(
         world, behaviour, now.users.copy(), now.history.copy(), collector, service.arm,
         platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay, users, stopwatch,
     )  # fmt: skip
     live = _Live(
-        world, service, start, pool, build_recommender(service.arm, service.build), list(now.deployments),
-        np.empty(0, np.bool_), training, checkpoint, list(parts), stopwatch,
+        world, service, start, pool, collector, build_recommender(service.arm, service.build), list(now.deployments),
+        np.empty(0, np.bool_), training, checkpoint, list(parts), feedback, stopwatch,
     )  # fmt: skip
     if until > now.tick:
         _run(live, now.tick, until, pace, heartbeat)
     clock = perf_counter()
     log = live.log()
+    if sink is not None:
+        sink.flush()
     stopwatch.add("log", clock)
     deployments = _needed(live.deployments, until)
-    end = Snapshot(until, pool.state, pool.history, deployments, EventLog.concatenate([start.log, log]))
+    end = Snapshot(until, pool.state, pool.history, deployments, EventLog.concatenate([start.log, log]), live.feedback)
     return Trajectory(log, end, stopwatch)
 
 
@@ -204,8 +234,12 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
         horizon = int(env.peek())
         if pace.look_ahead is not None:
             horizon = min(horizon, int(env.now) + pace.look_ahead)
+        if isinstance(live.collector, Forwarder):
+            horizon = min(horizon, int(env.now) + live.collector.sink.look_ahead())
         horizon = live.checkpoint.cut(int(env.now), horizon)
         live.pool.run_until(horizon, live.recommender, live.eligible, heartbeat)
+        if isinstance(live.collector, Forwarder):
+            live.collector.sink.passed(horizon)
         live.checkpoint.reached(partial(live.state, horizon))
         yield env.timeout(horizon - env.now)
 
@@ -246,9 +280,8 @@ def _trainer(env: simpy.Environment, live: _Live) -> _Process:
     while True:
         done += 1
         yield env.timeout(first + done * every - env.now)
-        log = EventLog.concatenate([live.start.log, live.log()])
         model = retrain(
-            live.world, live.service, log, int(env.now), done, live.deployments[-1].model,
+            live.world, live.service, live.learnable(), int(env.now), done, live.deployments[-1].model,
             progress=partial(_training, live, int(env.now)),
         )  # fmt: skip
         deployment = Deployment(int(env.now) + platform.training_delay, model)
@@ -266,7 +299,7 @@ def _training(live: _Live, tick: int, done: int, total: int) -> None:
 def retrain(
     world: World,
     service: Service,
-    log: EventLog,
+    log: EventLog | FeedbackLog,
     tick: int,
     nth: int,
     newest: State,
@@ -278,7 +311,7 @@ def retrain(
     Args:
         world: the frozen world.
         service: the arm.
-        log: in order of (tick, user, slot); what the arm may learn from.
+        log: what the arm may learn from.
         tick: now.
         nth: which retraining this is, counted from 1; decides the seed, the same for all arms.
         newest: the model trained last, from which a warm start begins.
