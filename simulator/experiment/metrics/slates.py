@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommenders.base import Feedback
+from recommenders.base import Feedback, Float64
 from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics.base import NO_REQUESTS, AnyMetric, LogView, Metric, WorldMetric
 from simulator.experiment.results import MetricInfo
@@ -45,11 +45,15 @@ def consumed_diversity(view: LogView) -> PerUser:
     return PerUser(np.where(defined, 1 - share_same, 0.0), defined.astype(np.float64), "nobody had two long dwells")
 
 
-def catalogue_coverage(view: LogView) -> float:
+def times_shown(view: LogView) -> Float64:
+    """float64[n_items], impressions of each item, examined or not."""
+    return np.bincount(view.rows.item, minlength=view.items.n_items).astype(np.float64)
+
+
+def catalogue_coverage(shown: Float64, view: LogView) -> float:
     """Share of the items released before the end of the window that were shown in it; NaN if there are none."""
     n_released = np.count_nonzero(view.items.release_tick < view.end_tick)
-    n_shown = np.count_nonzero(np.bincount(view.rows.item, minlength=view.items.n_items))
-    return n_shown / n_released if n_released else float("nan")
+    return np.count_nonzero(shown) / n_released if n_released else float("nan")
 
 
 DIVERSITY: tuple[AnyMetric, ...] = (
@@ -73,7 +77,7 @@ DIVERSITY: tuple[AnyMetric, ...] = (
         ),
         consumed_diversity,
     ),
-    WorldMetric(
+    WorldMetric.of_tally(
         MetricInfo(
             "catalogue_coverage",
             "Catalogue coverage",
@@ -81,6 +85,7 @@ DIVERSITY: tuple[AnyMetric, ...] = (
             "share",
             "neither",
         ),
+        times_shown,
         catalogue_coverage,
     ),
 )
