@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from typing import Any, TypeVar
@@ -46,9 +46,9 @@ def done_by_workers(
     """
     executor = ProcessPoolExecutor(n_workers, SPAWN, _start, (adopt, given))
     try:
-        futures: list[Future[Result]] = [executor.submit(work, *task) for task in tasks]
         stopped: BaseException | None = None
-        for future in as_completed(futures):
+        # No name for the list: it would keep every result until the end.
+        for future in as_completed([executor.submit(work, *task) for task in tasks]):
             if isinstance(future.exception(), StoppedError):
                 stopped = future.exception()  # the others come to a good place, too
             else:

@@ -33,6 +33,7 @@ LAYER = {
     "finished": 5,
     "interruption": 5,
     "unfinished": 5,
+    "measuring": 5,
     "running": 5,
     "workers": 5,
     "commands": 5,
