@@ -53,6 +53,7 @@ class Purpose(IntEnum):
     RECOMMENDER_ANEW = 18
     USER_MODEL = 19
     EPISODE = 20
+    LOG_SAMPLE = 21
 
 
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:

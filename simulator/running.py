@@ -24,14 +24,18 @@ from recommenders.base import Recommender
 from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
 from simulator.commands.logs import SHIPPED_PREFIX, LogOptions, open_log
+from simulator.draws import Draws
 from simulator.engine.checkpoints import Period, Stages
 from simulator.engine.log import EventLog
-from simulator.engine.log_files import log_hash, write_log
+from simulator.engine.log_files import log_hash
+from simulator.engine.log_sample import LogSample
+from simulator.experiment.cell_metrics import read_test
 from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
 from simulator.experiment.study import ArmOutcome, Study, Watch, estimate, prepare, run_arm, run_mixed
 from simulator.finished import FinishedRun
 from simulator.interruption import Asked, Interruption, interruptible
+from simulator.measuring import side_by_side
 from simulator.progress import StudyProgress, throttled
 from simulator.report import (
     ReportError,
@@ -45,7 +49,7 @@ from simulator.report import (
 from simulator.report.runs import EVENTS_FOLDER, MANIFEST_FILE, RESULTS_FILE
 from simulator.scenario.ab_tests import PairedABTest
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
-from simulator.scenario.schema import Policy
+from simulator.scenario.schema import Policy, Scenario
 from simulator.unfinished import (
     Lock,
     begin,
@@ -186,6 +190,7 @@ def _complete(
                 results, manifest = _run(loaded, part, manifest, stages, interruption, lock, jobs, console)
                 _write(part / RESULTS_FILE, results_to_json(results))
                 _write(part / MANIFEST_FILE, manifest_to_json(manifest))
+            _thin(part, loaded.scenario)
             write_report(part)
             folder = finish(part)
         except KeyboardInterrupt:
@@ -245,22 +250,23 @@ def _run(
         before = stages.within("world", "warm_up")
         study = prepare(
             scenario, loaded.path.parent, _builder(scenario.logging_policy), builds, _watch(tell, "all arms", before),
-            before,
+            before, part / EVENTS_FOLDER,
         )  # fmt: skip
         progress.finish("all arms")
         study = replace(study, histories=_histories(loaded, study))
-        _write_log(part, "warm_up", "warm_up", study.start.log, stages)
+        if study.streamed is None:
+            _write_log(part, "warm_up", "warm_up", study.start.log, stages, scenario)
         seconds["warm-up"] = before.took["warm_up"]
         outcomes: dict[str, ArmOutcome] = {}
         together = stages.within("one_world", _ONE_WORLD)
         for outcome in run_mixed(study, builds, _watch(tell, _ONE_WORLD, together), together):
-            _write_logs(part, outcome, stages)
+            _write_logs(part, outcome, stages, scenario)
             outcomes[outcome.name] = outcome
             seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in outcome.seconds.items()}
         progress.finish(_ONE_WORLD)
         for outcome in _outcomes(study, stages, lock, jobs, tell):
             progress.finish(outcome.name)
-            _write_logs(part, outcome, stages)
+            _write_logs(part, outcome, stages, scenario)
             shared = outcomes.get(outcome.name)
             outcomes[outcome.name] = outcome if shared is None else replace(outcome, log=shared.log)
             seconds |= {f"{outcome.name}: {stage}": took for stage, took in outcome.seconds.items()}
@@ -268,18 +274,24 @@ def _run(
         stages.stop_if_asked()
         interruption.patient = False
     clock_estimates = perf_counter()
-    results = estimate(study, loaded.name, ordered)
+    readings = None if study.streamed is None else read_test(study.streamed, side_by_side(jobs))
+    results = estimate(study, loaded.name, ordered, readings)
     results = replace(results, answer=answer_sentence(results))
     seconds["estimates"] = perf_counter() - clock_estimates
     seconds["total"] = perf_counter() - clock
-    logs = {"warm_up": study.start.log}
+    logs = {} if study.streamed else {"warm_up": study.start.log}
     for outcome in ordered:
         logs |= _logs(outcome)
+    hashes = {name: log_hash(log) for name, log in logs.items()}
     impressions = sum(len(log) for log in logs.values())
+    if readings is not None:
+        streamed = {"warm_up": readings.warm_up, **readings.by_arm}
+        hashes = {name: found.sha256 for name, found in streamed.items()} | hashes
+        impressions += sum(found.n_rows for found in streamed.values())
     simulating = sum(took for stage, took in seconds.items() if stage.endswith(_SIMULATING))
     return results, replace(
         manifest,
-        log_sha256={name: log_hash(log) for name, log in logs.items()},
+        log_sha256=hashes,
         seconds={stage: round(took, 3) for stage, took in seconds.items()},
         impressions=impressions,
         impressions_per_second=round(impressions / simulating, 1),
@@ -288,21 +300,34 @@ def _run(
     )
 
 
-def _write_logs(part: Path, outcome: ArmOutcome, stages: Stages) -> None:
+def _write_logs(part: Path, outcome: ArmOutcome, stages: Stages, scenario: Scenario) -> None:
     for name, log in _logs(outcome).items():
-        _write_log(part, name, outcome.name, log, stages)
+        _write_log(part, name, outcome.name, log, stages, scenario)
 
 
-def _write_log(part: Path, name: str, arm: str, log: EventLog, stages: Stages) -> None:
-    """Write an event log, or give one that a stage has written a second name."""
+def _write_log(part: Path, name: str, arm: str, log: EventLog, stages: Stages, scenario: Scenario) -> None:
+    """Write what is wanted of an event log, or give one that a stage has written a second name."""
     path = part / EVENTS_FOLDER / f"{name}.parquet"
-    written = None if stages.files is None else stages.files.file_of(log, arm)
+    sample = _sample(scenario)
+    written = None if stages.files is None or not sample.is_everything else stages.files.file_of(log, arm)
     if written is not None:
         path.unlink(missing_ok=True)
         with suppress(OSError):  # a file system without hard links
             os.link(written, path)
             return
-    write_log(path, arm, log)
+    sample.write(path, arm, log)
+
+
+def _sample(scenario: Scenario) -> LogSample:
+    """What of the logs a scenario wants to be written."""
+    return LogSample(Draws(scenario.seed), scenario.log.user_share, scenario.log.columns)
+
+
+def _thin(part: Path, scenario: Scenario) -> None:
+    """Leave of streamed logs what the scenario wants, now that all is computed; it may be done again."""
+    for folder in sorted((part / EVENTS_FOLDER).iterdir()):
+        if folder.is_dir():
+            _sample(scenario).thin(folder, folder.name)
 
 
 def _logs(outcome: ArmOutcome) -> dict[str, EventLog]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,24 +52,33 @@ class LogFileError(Exception):
     """An event log could not be read; the message names the file."""
 
 
-def write_log(path: Path, arm: str, log: EventLog) -> None:
+def write_log(path: Path, arm: str, log: EventLog, columns: Sequence[str] = ()) -> None:
     """Write a log with its arm's name as first column; the file appears under its name only when it is whole.
 
-    Raises:
-        OSError: the disk is full or the folder cannot be written; nothing is left behind.
-    """
-    arms = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(log), np.int8)), pa.array([arm]))
-    table = pa.Table.from_arrays([arms, *(pa.array(getattr(log, name)) for name in EventLog.DTYPES)], schema=SCHEMA)
-    write_table(path, table)
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write columns of `SCHEMA`; the file appears under its name only when it is whole and on the disk.
+    Args:
+        path: of the file.
+        arm: the arm.
+        log: the rows.
+        columns: which to write; none for all.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    names = table.column_names
+    chosen = [name for name in EventLog.DTYPES if name in columns or not columns]
+    write_columns(path, arm, {name: getattr(log, name) for name in chosen})
+
+
+def write_columns(path: Path, arm: str, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write some columns of a log, at least one, as `write_log` does.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    n_rows = len(next(iter(columns.values())))
+    arms = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int8)), pa.array([arm]))
+    names = ["arm", *columns]
+    schema = pa.schema([SCHEMA.field(name) for name in names])
+    table = pa.Table.from_arrays([arms, *(pa.array(column) for column in columns.values())], schema=schema)
     plain = [name for name in names if name not in (*_DICTIONARY, *_DIFFERENCES)]
     encodings = dict.fromkeys(plain, "PLAIN") | {n: "DELTA_BINARY_PACKED" for n in _DIFFERENCES if n in names}
     part = path.with_suffix(".tmp")

@@ -23,6 +23,8 @@ from simulator.engine.collector import Collector, Served
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import LogFileError, read_columns, read_log, write_log
 
+CELL_USERS = 8192
+"""Most users of a cell."""
 PART_ROWS = 1_000_000
 """Rows from which on a part is written: about 150 MB of memory while it is put in order and encoded."""
 _LEAST_ROWS = 65_536
@@ -260,6 +262,21 @@ def read_cells(folder: Path) -> Iterator[tuple[range, EventLog]]:
     """
     for cell in stored_cells(folder):
         yield cell.users, cell.read()
+
+
+def read_users(folder: Path, cells: Sequence[range], n_users: int) -> EventLog:
+    """The rows of the first users of a streamed log, in order of (tick, user, slot).
+
+    Args:
+        folder: of one arm.
+        cells: all of its cells.
+        n_users: how many users; memory holds the cells in which they are.
+
+    Raises:
+        LogFileError: see `StoredCell.read`.
+    """
+    wanted = [stored_cell(folder, users).read() for users in cells if users.start < n_users]
+    return EventLog.merge([log.take(log.user < n_users) for log in wanted])
 
 
 def cell_hash(log: EventLog) -> str:

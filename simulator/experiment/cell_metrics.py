@@ -19,7 +19,7 @@ from recommenders.base import Feedback, Float64, ItemFeatures
 from simulator.engine.log import EventLog
 from simulator.engine.log_parts import cell_hash, cells_hash, stored_cell
 from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare
-from simulator.experiment.metrics import LogView, Metric, WorldMetric, select_metrics
+from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, WorldMetric, select_metrics
 from simulator.experiment.metrics.base import Tally, protected
 from simulator.experiment.metrics.contract import conclude_tally, measure, measure_tally
 
@@ -67,6 +67,7 @@ class CellOfArm:
     Attributes:
         n_rows: of its log.
         sha256: of its rows.
+        most_dislikes: of one user, since the warm-up.
         parts: metric -> those of the cell's users.
         days: metric -> float64[2, n_days], the sums of both over the cell's users, for each day as a window.
         tallies: metric of the world -> its tally.
@@ -74,6 +75,7 @@ class CellOfArm:
 
     n_rows: int
     sha256: str
+    most_dislikes: int
     parts: Mapping[str, PerUser]
     days: Mapping[str, Float64]
     tallies: Mapping[str, Tally]
@@ -120,7 +122,9 @@ def measure_cell(test: StreamedTest, users: range) -> MeasuredCell:
     for arm in test.arms:
         log = stored_cell(test.folder / arm, users).read()
         whole = _view(EventLog.concatenate([before, log]), test, users, test.begin_tick, test.end_tick)
-        arms[arm] = _measure(test.metrics, whole, len(log), cell_hash(log))
+        dislikes = np.bincount(log.user[(log.feedback & Feedback.DISLIKE) != 0] - users.start)
+        parts, days, tallies = _measure(test.metrics, whole)
+        arms[arm] = CellOfArm(len(log), cell_hash(log), int(dislikes.max(initial=0)), parts, days, tallies)
     return MeasuredCell(
         users, len(before), cell_hash(before), view.impressions, view.count(view.flagged(Feedback.DISLIKE)), arms
     )
@@ -131,7 +135,8 @@ def _view(log: EventLog, test: StreamedTest, users: range, begin: int, end: int)
     return LogView(protected(own), test.items, len(users), begin, end, first_user=users.start)
 
 
-def _measure(names: Sequence[str], view: LogView, n_rows: int, sha256: str) -> CellOfArm:
+def _measure(names: Sequence[str], view: LogView) -> tuple[dict[str, PerUser], dict[str, Float64], dict[str, Tally]]:
+    """Parts, sums by day and tallies, by metric."""
     parts, days, tallies = {}, {}, {}
     for metric in select_metrics(names):
         name = metric.info.name
@@ -141,7 +146,7 @@ def _measure(names: Sequence[str], view: LogView, n_rows: int, sha256: str) -> C
             days[name] = np.array([[d.numerator.sum() for d in by_day], [d.denominator.sum() for d in by_day]])
         else:
             tallies[name] = measure_tally(metric, view)
-    return CellOfArm(n_rows, sha256, parts, days, tallies)
+    return parts, days, tallies
 
 
 @dataclass(eq=False)
@@ -154,6 +159,7 @@ class ArmReadings:
         tallies: metric of the world -> its tally.
         n_rows: of the log.
         hashes: of the cells that have rows.
+        most_dislikes: of one user since the warm-up, for each cell.
     """
 
     parts: dict[str, PerUser] = field(default_factory=dict)
@@ -161,6 +167,7 @@ class ArmReadings:
     tallies: dict[str, Tally] = field(default_factory=dict)
     n_rows: int = 0
     hashes: list[tuple[range, str]] = field(default_factory=list)
+    most_dislikes: list[tuple[range, int]] = field(default_factory=list)
 
     def add(self, users: range, cell: CellOfArm, n_users: int) -> None:
         """Take in a cell."""
@@ -171,6 +178,7 @@ class ArmReadings:
         for total, new in ((self.days, cell.days), (self.tallies, cell.tallies)):
             for name, value in new.items():
                 total[name] = total[name] + value if name in total else value
+        self.most_dislikes.append((users, cell.most_dislikes))
         self.count(users, cell.n_rows, cell.sha256)
 
     def count(self, users: range, n_rows: int, sha256: str) -> None:
@@ -272,6 +280,36 @@ def read_test(test: StreamedTest, each_cell: EachCell = one_by_one) -> CellReadi
         for arm, found in cell.arms.items():
             by_arm[arm].add(cell.users, found, test.n_users)
     return CellReadings(test, by_arm, warm_up, impressions, dislikes)
+
+
+def rehearse_streamed(test: StreamedTest) -> None:
+    """Try the metrics that are not built in on a cell of the warm-up, before the arms take their time.
+
+    Raises:
+        MetricError: a metric is unknown, failed, or broke its contract; or it gives users other parts when it is shown
+            some of them alone, as it will be.
+    """
+    users = test.cells[0]
+    halves = [users[: len(users) // 2], users[len(users) // 2 :]]
+    log = stored_cell(test.folder / WARM_UP, users).read()
+    views = [_view(log.take(np.isin(log.user, some)), test, some, 0, test.start_tick) for some in (users, *halves)]
+    for metric in select_metrics(test.metrics):
+        if metric.info.name in METRICS:
+            continue
+        if isinstance(metric, WorldMetric):
+            conclude_tally(metric, np.sum([measure_tally(metric, view) for view in views[1:]], axis=0), test.window)
+            continue
+        whole, *parts = (measure(metric, view) for view in views)
+        for part in ("numerator", "denominator"):
+            alone = np.concatenate([getattr(p, part) for p in parts])
+            differs = np.flatnonzero(alone != getattr(whole, part))
+            if len(differs):
+                user = differs[0]
+                got = f"{alone[user]:g} for user {users.start + user} among fewer users, {getattr(whole, part)[user]:g}"
+                raise MetricError(
+                    f"metric {metric.info.name}: {part}: got {got} among more, expected what follows from the user's "
+                    "own rows, as logs are streamed (log.stream)"
+                )
 
 
 def _in_order(found: Iterable[MeasuredCell], cells: Sequence[range]) -> Iterator[MeasuredCell]:

@@ -14,18 +14,21 @@ from recommenders.base import Recommender, State
 from simulator.draws import Purpose
 from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, simulate
-from simulator.engine.log import EventLog
+from simulator.engine.collector import Sink
+from simulator.engine.log import EventLog, FeedbackLog
+from simulator.engine.log_parts import CELL_USERS, PART_ROWS, LogWriter, cut_population, read_users, stored_cell
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
-from simulator.experiment.ab_findings import ABFindings, find
+from simulator.experiment.ab_findings import ABFindings, find, find_streamed
 from simulator.experiment.abtest import rehearse
 from simulator.experiment.assignment import Assignment, assign
 from simulator.experiment.branches import Branches
+from simulator.experiment.cell_metrics import WARM_UP, CellReadings, StreamedTest, rehearse_streamed
 from simulator.experiment.counterfactual import run_counterfactual
 from simulator.experiment.design_words import describe_design
 from simulator.experiment.metrics import select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed
-from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
+from simulator.experiment.pairs import ab_test_pair, ab_test_pair_of_cells, counterfactual_pair, notable_runs
 from simulator.experiment.replay import Histories
 from simulator.experiment.responses import analyse_branches, future_effects
 from simulator.experiment.responsiveness import similarity
@@ -34,6 +37,7 @@ from simulator.experiment.verdicts import judge
 from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
 from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
+from simulator.scenario.event_logs import streams
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
 from simulator.world.registry import behaviour_of
@@ -58,12 +62,24 @@ class Study:
         world: built from them.
         start: the world when the warm-up ends and the arms part.
         histories: of a counterfactual that replays a log.
+        streamed: where the logs are and what is asked of them, where they are not held in memory.
     """
 
     scenario: Scenario
     world: World
     start: Snapshot
     histories: Histories | None = None
+    streamed: StreamedTest | None = None
+
+    def sink(self, name: str) -> LogWriter | None:
+        """What takes a log of the A/B test or the warm-up; None where it stays in memory."""
+        return None if self.streamed is None else _writer(self.streamed, name)
+
+    def lived(self, runs: int) -> EventLog:
+        """The warm-up's log of the first users."""
+        if self.streamed is None:
+            return self.start.log
+        return read_users(self.streamed.folder / WARM_UP, self.streamed.cells, runs)
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class ArmOutcome:
 
     Attributes:
         name: the arm, or `holdout`.
-        log: what it served in the A/B test, without the warm-up; empty without one.
+        log: what it served in the A/B test, without the warm-up; empty without one, and where logs are streamed.
         branches: its counterfactual runs; None without them.
         seconds: wall-clock seconds by stage.
     """
@@ -97,6 +113,7 @@ def prepare(
     arms: Mapping[str, Build],
     watch: Watch,
     stages: Stages | None = None,
+    events: Path | None = None,
 ) -> Study:
     """Build the world and let the logging policy serve through the warm-up.
 
@@ -107,6 +124,7 @@ def prepare(
         arms: arm -> how to build its recommender; their longest window decides how much history is kept.
         watch: told of progress.
         stages: keeps the warm-up.
+        events: where logs are written that the scenario wants to be streamed; None holds them in memory all the same.
 
     Raises:
         CatalogueError: the table of items cannot be used.
@@ -116,17 +134,38 @@ def prepare(
     world = scenario_world(scenario, directory)
     length = max((build_recommender(name, build).traits.history_length for name, build in arms.items()), default=0)
     stages = stages or Stages()
+    streamed = None if events is None else _streamed(scenario, world, events)
+    sink = None if streamed is None else _writer(streamed, WARM_UP)
     start = stages.once(
         "warm_up",
-        lambda: warm_up(scenario, world, policy, length, watch, stages),
+        lambda: warm_up(scenario, world, policy, length, watch, stages, sink),
         like=lambda: behaviour_of(world).begin(world),
     )
+    if streamed is not None:
+        rehearse_streamed(streamed)
+        return Study(scenario, world, start, streamed=streamed)
     if scenario.ab_test is not None:
         rehearse(
             scenario.metrics, start.log, world.catalogue.features,
             n_users=world.population.n_users, end_tick=scenario.warm_up,
         )  # fmt: skip
     return Study(scenario, world, start)
+
+
+def _streamed(scenario: Scenario, world: World, events: Path) -> StreamedTest | None:
+    """What will be asked of streamed logs; None where the scenario wants them in memory."""
+    if not streams(scenario) or scenario.ab_test is None:
+        return None
+    begin = scenario.warm_up + scenario.ab_test.exclude_first
+    return StreamedTest(
+        events, tuple(arm.name for arm in scenario.arms), cut_population(world.population.n_users, CELL_USERS),
+        scenario.metrics, world.catalogue.features, scenario.warm_up, begin,
+        scenario.warm_up + scenario.ab_test.duration,
+    )  # fmt: skip
+
+
+def _writer(streamed: StreamedTest, name: str) -> LogWriter:
+    return LogWriter(streamed.folder / name, name, streamed.cells, part_rows=PART_ROWS)
 
 
 def scenario_world(scenario: Scenario, directory: Path) -> World:
@@ -143,7 +182,13 @@ def scenario_world(scenario: Scenario, directory: Path) -> World:
 
 
 def warm_up(
-    scenario: Scenario, world: World, policy: Build, history_length: int, watch: Watch, stages: Stages | None = None
+    scenario: Scenario,
+    world: World,
+    policy: Build,
+    history_length: int,
+    watch: Watch,
+    stages: Stages | None = None,
+    sink: Sink | None = None,
 ) -> Snapshot:
     """Let the logging policy serve until the arms part.
 
@@ -154,6 +199,7 @@ def warm_up(
         history_length: the longest window of feedback that anybody will ask for afterwards.
         watch: told of progress.
         stages: keeps how far it has come.
+        sink: takes the log, of which the snapshot then has only what training reads; None: it holds all of it.
 
     Raises:
         EngineError: the logging policy broke its contract.
@@ -167,7 +213,7 @@ def warm_up(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
-        checkpoint=(stages or Stages()).checkpoint("warm_up"),
+        checkpoint=(stages or Stages()).checkpoint("warm_up"), sink=sink, keep_feedback=True,
     ).end  # fmt: skip
 
 
@@ -190,7 +236,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch, stages: Stages 
     platform = scenario.platform_of(name)
     stages = stages or Stages()
     model = stages.once(
-        "training", lambda: fit_arm(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
+        "training", lambda: fit_arm(name, build, start.learnable, world, platform.ingestion_delay, start.tick, watch)
     )
     service = Service(name, build, platform, retrain_from=start.tick)
     log, branches = _EMPTY, None
@@ -200,12 +246,14 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch, stages: Stages 
             world, behaviour_of(world), service, deploy(start, model), until,
             heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
             training=lambda done, total: watch("retraining", done, total, 0),
-            checkpoint=stages.checkpoint("ab_test"),
+            checkpoint=stages.checkpoint("ab_test"), sink=study.sink(name),
         ).log)  # fmt: skip
     if scenario.counterfactual is not None:
         settings = scenario.counterfactual
         by_item_k = settings.prefix == "random" and settings.trigger == "item_k"
         parting = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
+        if settings.prefix == "lived":
+            start = replace(start, log=study.lived(settings.runs))
         branches = stages.once("counterfactual", lambda: run_counterfactual(
             world, service, model, settings, start=start, histories=study.histories,
             heartbeat=_heartbeat(watch, "counterfactual", start.tick, parting, platform.slate_size),
@@ -269,7 +317,9 @@ def run_mixed(
     return tuple(ArmOutcome(name, log, None, {} if i else seconds) for i, (name, log) in enumerate(logs.items()))
 
 
-def fit_arm(arm: str, build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch) -> State:
+def fit_arm(
+    arm: str, build: Build, log: EventLog | FeedbackLog, world: World, delay: int, tick: int, watch: Watch
+) -> State:
     """A model of an arm, trained on the feedback that a log has delivered by a tick.
 
     Args:
@@ -302,16 +352,17 @@ def _heartbeat(watch: Watch, stage: str, start: int, until: int, slate_size: int
     return beat
 
 
-def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results:
+def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome], readings: CellReadings | None = None) -> Results:
     """All estimates of a scenario; the answer's sentence is left to the report.
 
     Args:
         study: what the arms share.
         name: of the scenario.
         outcomes: one for each arm, in the scenario's order; then that of the holdout, if there is one.
+        readings: of streamed logs (`cell_metrics.read_test`).
     """
     scenario = study.scenario
-    found = _ab_test(study, outcomes)
+    found = _ab_test(study, outcomes, readings)
     ab_ticks = scenario.ab_test.duration if scenario.ab_test else 0
     counterfactual = scenario.counterfactual
     lives_on = counterfactual is not None and counterfactual.follow is not None
@@ -329,7 +380,7 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         other_action=actions_label(counterfactual.action) if counterfactual else "",
         ab_days=ab_ticks / TICKS_PER_DAY,
         answer="",
-        pairs=_pairs(study, outcomes),
+        pairs=_pairs(study, outcomes, readings),
         design=scenario.ab_test.design if scenario.ab_test else "paired",
         design_words=describe_design(scenario),
         metrics=tuple(m.info for m in select_metrics(scenario.metrics)) if lives_on else (),
@@ -362,7 +413,7 @@ def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[
     """Attributes of `Results` that come from the counterfactual."""
     settings, confidence = study.scenario.counterfactual, study.scenario.confidence
     lived = settings is not None and settings.prefix == "lived"
-    before = study.start.log if lived else _EMPTY
+    before = study.lived(settings.runs) if settings is not None and lived else _EMPTY
     found: dict[str, tuple[Any, ...]] = {}
     for o in outcomes:
         if settings is None or o.branches is None:
@@ -382,20 +433,22 @@ def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[
     return found
 
 
-def _ab_test(study: Study, outcomes: Sequence[ArmOutcome]) -> ABFindings | None:
+def _ab_test(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReadings | None) -> ABFindings | None:
     settings = study.scenario.ab_test
     if settings is None:
         return None
+    seed = study.world.draws.integer_seed(Purpose.BOOTSTRAP, 0)
+    if readings is not None and isinstance(settings, PairedABTest):
+        return find_streamed(study.scenario, settings, readings, seed=seed)
     plan = None if isinstance(settings, PairedABTest) else assignment(study, settings)
     return find(
         study.scenario, settings, plan, {o.name: o.log for o in outcomes}, study.start.log,
         study.world.catalogue.features,
-        n_users=study.world.population.n_users, start_tick=study.start.tick,
-        seed=study.world.draws.integer_seed(Purpose.BOOTSTRAP, 0),
+        n_users=study.world.population.n_users, start_tick=study.start.tick, seed=seed,
     )  # fmt: skip
 
 
-def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair, ...]:
+def _pairs(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReadings | None) -> tuple[TrajectoryPair, ...]:
     """The trajectories that the report shows side by side: each responding arm's notable runs, one user a treatment."""
     items, scenario = study.world.catalogue.features, study.scenario
     pairs: list[TrajectoryPair] = []
@@ -417,6 +470,9 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
             )
             for notable in notable_runs(run, base, action)
         ]  # fmt: skip
+    if readings is not None:
+        found = [_streamed_pair(readings, scenario.control, arm) for arm in readings.arms if arm != scenario.control]
+        return (*pairs, *(pair for pair in found if pair is not None))
     if isinstance(scenario.ab_test, PairedABTest):
         logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}
         for arm, log in logs.items():
@@ -426,3 +482,16 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
                 )
                 pairs += [] if pair is None else [pair]
     return tuple(pairs)
+
+
+def _streamed_pair(readings: CellReadings, control: str, arm: str) -> TrajectoryPair | None:
+    test = readings.test
+
+    def read(users: range) -> tuple[EventLog, EventLog]:
+        before, left, right = (stored_cell(test.folder / name, users).read() for name in (WARM_UP, control, arm))
+        return EventLog.concatenate([before, left]), EventLog.concatenate([before, right])
+
+    same = set(readings.by_arm[control].hashes) & set(readings.by_arm[arm].hashes)
+    alike = {users for users, _ in same}
+    most = [(users, dislikes) for users, dislikes in readings.by_arm[control].most_dislikes if users not in alike]
+    return ab_test_pair_of_cells(control, arm, most, read, test.items, start_tick=test.start_tick)

@@ -64,7 +64,8 @@ def repeated_rows(log: EventLog, items: ItemFeatures, flag: Feedback, group: Gro
     pair = log.user[chosen] * np.int64(group_of.max(initial=0) + 1) + group_of[log.item[chosen]]
     order = np.argsort(pair, kind="stable")
     in_order = pair[order]
-    return chosen[np.sort(order[1:][in_order[1:] == in_order[:-1]])]
+    repeated: npt.NDArray[np.intp] = chosen[np.sort(order[1:][in_order[1:] == in_order[:-1]])]
+    return repeated
 
 
 def users_with(view: LogView, flag: Feedback) -> PerUser:

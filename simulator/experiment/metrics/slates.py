@@ -40,13 +40,12 @@ def topics_of_requests(log: EventLog, items: ItemFeatures) -> RequestTopics:
     """The variety of every request of a log."""
     opens = log.slot == 0
     row = np.flatnonzero(opens)
-    n_topics = items.n_topics
     # In 32 bits where they are enough, which sorts twice as fast.
-    wide = np.int64 if len(row) * n_topics >= 2**31 else np.int32
-    request = np.cumsum(opens, dtype=wide) - wide(1)
+    key = np.dtype(np.int64 if len(row) * items.n_topics >= 2**31 else np.int32)
+    cell = (np.cumsum(opens, dtype=key) - 1) * items.n_topics + items.topic[log.item]
     # By sort, not np.unique, whose hashing made this metric take 6.2 s instead of 0.2 s on 5 M rows.
-    cell = np.sort(request * wide(n_topics) + items.topic[log.item].astype(wide))
-    distinct = np.bincount(cell[np.diff(cell, prepend=wide(-1)) != 0] // wide(n_topics), minlength=len(row))
+    cell = np.sort(cell.astype(key, copy=False))
+    distinct = np.bincount(cell[np.diff(cell, prepend=-1) != 0] // items.n_topics, minlength=len(row))
     return RequestTopics(row, distinct / np.diff(row, append=len(log)))
 
 

@@ -17,7 +17,6 @@ from simulator.engine.log import EventLog
 from simulator.engine.log_files import LogFileError, read_columns
 from simulator.engine.log_parts import (
     LogWriter,
-    StoredCell,
     cell_hash,
     cells_hash,
     cut_population,
