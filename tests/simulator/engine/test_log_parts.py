@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.base import Interactions
+from simulator.engine.checkpoint_files import CheckpointFiles
+from simulator.engine.checkpoints import Period, Stages, StoppedError
 from simulator.engine.clock import Pace, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import LogFileError, read_columns
@@ -70,6 +72,29 @@ def test_cells_together_are_the_log_in_memory(experiment, cell_users, part_rows,
         assert same_rows(log, whole.log.take(np.isin(whole.log.user, users)))
     assert len(trajectory.log) == len(trajectory.end.log) == 0
     assert equal(trajectory.end, whole.end)
+
+
+@pytest.mark.parametrize("stop_after", [2, 5, 9])
+def test_a_stopped_simulation_goes_on_with_its_files(tmp_path, small_parts, stop_after):
+    world, built = small_world(users=6), service("growing", retrain_every="5h", training_delay="90m")
+    whole = simulate(world, BEHAVIOUR, built, beginning(world, built), DAY)
+    asked = iter([False] * stop_after + [True])
+    events, kept = tmp_path / "events", CheckpointFiles(tmp_path / "checkpoints", "0" * 64)
+    cells = cut_population(6, 4)
+    stages = Stages(kept, Period(None, lambda: next(asked)))
+    with pytest.raises(StoppedError):
+        streamed(events, world, built, beginning(world, built), DAY, cells, 10, checkpoint=stages.checkpoint("ab_test"))
+    further = LogWriter(
+        events, built.arm, cells, part_rows=10
+    )  # what was written after the checkpoint, by a killed run
+    again = Stages(CheckpointFiles(tmp_path / "checkpoints", "0" * 64)).checkpoint("ab_test")
+    going_on, _ = again.resume(beginning(world, built))
+    assert 0 < going_on.tick < DAY
+    simulate(world, BEHAVIOUR, built, going_on, going_on.tick + HOUR, sink=further)
+    end = streamed(events, world, built, beginning(world, built), DAY, cells, 10, checkpoint=again).end
+    assert same_rows(EventLog.merge([log for _, log in read_cells(events)]), whole.log)
+    assert equal(end, whole.end)
+    assert len(end.learnable.interactions(DAY)) == len(whole.end.learnable.interactions(DAY)) > 0
 
 
 @settings(max_examples=20, deadline=None)
