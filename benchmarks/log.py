@@ -250,12 +250,12 @@ def table(found: dict[str, float]) -> str:
             f"{found['rows']:,} rows of {found['users']:,} users, {found['processes']} processes",
             f"{found['rows_written_per_second']:14,.0f} rows a second written by the clock, all columns, "
             f"{found['bytes_per_row']:.1f} bytes a row",
-            f"{found['rows_written_per_second_of_processor']:14,.0f} rows a second, had each process a core alone",
+            f"{found['rows_written_per_second_of_processor']:14,.0f} rows a second by their processor time",
             f"{found['written_to_pyarrow_alone']:14.2f} of the speed of pyarrow alone, on columns in order",
             f"{found['written_to_zstd_alone']:14.2f} of the speed of zstd alone",
             f"{found['writing_peak_mib']:14,.0f} MiB peak memory of all writing processes together",
             f"{found['metrics_seconds']:14,.1f} s by the clock for all built-in metrics, window and days",
-            f"{found['metrics_seconds_of_processor']:14,.1f} s, had each process a core alone",
+            f"{found['metrics_seconds_of_processor']:14,.1f} s of processor time, the busier process",
             f"{found['metrics_time_to_reading_alone']:14.2f} times the time of reading the columns alone",
             f"{found['measuring_peak_mib']:14,.0f} MiB peak memory of all measuring processes together",
         ]
