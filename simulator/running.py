@@ -40,7 +40,6 @@ from simulator.progress import StudyProgress, throttled
 from simulator.report import (
     ReportError,
     answer_sentence,
-    load_run,
     manifest_to_json,
     results_to_json,
     write_report,
@@ -55,7 +54,6 @@ from simulator.unfinished import (
     begin,
     checkpoint_files,
     finish,
-    is_written,
     locked,
     new_folder,
     read_manifest,
@@ -163,11 +161,10 @@ def resume_run(
     with locked(part) as lock:
         manifest = read_manifest(part)
         loaded = read_scenario(part, manifest)
-        if not is_written(part, manifest):
-            manifest, changed = resumed(manifest, _versions())
-            if changed:
-                console.print(f"warning: {'; '.join(changed)}: results may differ from those of one go", style="yellow")
-            _write(part / MANIFEST_FILE, manifest_to_json(manifest))
+        manifest, changed = resumed(manifest, _versions())
+        if changed:
+            console.print(f"warning: {'; '.join(changed)}: results may differ from those of one go", style="yellow")
+        _write(part / MANIFEST_FILE, manifest_to_json(manifest))
         return _complete(loaded, part, manifest, lock, jobs, console, checkpoint_seconds)
 
 
@@ -186,24 +183,30 @@ def _complete(
     with interruptible(SPAWN.Value("b", 0, lock=False)) as interruption:
         stages = Stages(checkpoint_files(part, manifest), Period(checkpoint_seconds, Asked(interruption.flag)))
         try:
-            if not is_written(part, manifest):
-                results, manifest = _run(loaded, part, manifest, stages, interruption, lock, jobs, console)
-                _write(part / RESULTS_FILE, results_to_json(results))
-                _write(part / MANIFEST_FILE, manifest_to_json(manifest))
+            results, manifest = _run(loaded, part, manifest, stages, interruption, lock, jobs, console)
+            _write(part / RESULTS_FILE, results_to_json(results))
+            _write(part / MANIFEST_FILE, manifest_to_json(manifest))
             _thin(part, loaded.scenario)
             write_report(part)
             folder = finish(part)
+            manifest = replace(manifest, directory="")
+            _write(folder / MANIFEST_FILE, manifest_to_json(manifest))
         except KeyboardInterrupt:
-            left = f"the unfinished run is left in {part}; to go on: {again}"
-            raise RunInterruptedError(f"{interruption.word}; {left}", interruption.exit_code) from None
+            raise _interrupted(part, again, interruption) from None
         except WorkerDiedError as error:
+            if interruption.signal is not None:  # which went to the workers, too
+                raise _interrupted(part, again, interruption) from error
             raise WorkerDiedError(f"{error}\nWhat was finished is kept; to go on: {again}") from error
         except OSError as error:
             reason = f"{error.filename or part}: got {error.strerror or error}, expected a folder that can be written"
             raise RunStoppedError(f"{reason}\nWhat was finished is kept; once this is mended: {again}") from error
-    found = load_run(folder)
     _write_own_reports(loaded, folder)
-    return FinishedRun(folder, found.results, found.manifest)
+    return FinishedRun(folder, results, manifest)
+
+
+def _interrupted(part: Path, again: str, interruption: Interruption) -> RunInterruptedError:
+    left = f"the unfinished run is left in {part}; to go on: {again}"
+    return RunInterruptedError(f"{interruption.word}; {left}", interruption.exit_code)
 
 
 def _write_own_reports(loaded: LoadedScenario, folder: Path) -> None:
@@ -296,7 +299,6 @@ def _run(
         impressions=impressions,
         impressions_per_second=round(impressions / simulating, 1),
         complete=True,
-        directory="",
     )
 
 
@@ -401,9 +403,15 @@ def _outcomes(study: Study, stages: Stages, lock: Lock, jobs: int, tell: _Tell) 
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
     names = [(arm.name,) for arm in arms]
-    given = (_Given(study, stages, lock, messages),)
+    # A process that starts another writes it what it is given, and forever if that one dies before it has read much:
+    # a queue has a thread of its own to write.
+    studies: Queue[Study] = SPAWN.Queue()
+    studies.cancel_join_thread()
+    n_workers = min(jobs, len(arms))
+    for _ in range(n_workers):
+        studies.put(study)
     try:
-        yield from done_by_workers(min(jobs, len(arms)), names, _run_here, _adopt, given)
+        yield from done_by_workers(n_workers, names, _run_here, _adopt, (_Given(studies, stages, lock, messages),))
     finally:
         messages.put(None)
         listener.join(_LISTENER_SECONDS)
@@ -428,21 +436,21 @@ _LISTENER_SECONDS = 5
 class _Given:
     """What a worker process is given when it starts; the lock so that it is held as long as the worker lives."""
 
-    study: Study
+    studies: Queue[Study]
     stages: Stages
     lock: Lock
     messages: Queue[tuple[str, str, float, float, int] | None]
 
 
-_worker: list[_Given] = []
-"""In a worker process: what it was given."""
+_worker: list[tuple[_Given, Study]] = []
+"""In a worker process: what it was given, and its study."""
 
 
 def _adopt(given: _Given) -> None:
-    _worker.append(given)
+    _worker.append((given, given.studies.get()))
 
 
 def _run_here(name: str) -> ArmOutcome:
-    given = _worker[0]
+    given, study = _worker[0]
     put = throttled(lambda *message: given.messages.put(message))
-    return _run_arm(given.study, name, given.stages, put)
+    return _run_arm(study, name, given.stages, put)

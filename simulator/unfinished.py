@@ -20,7 +20,7 @@ from simulator.experiment.branches import Branch, Branches, Dose
 from simulator.experiment.forking import Forked
 from simulator.experiment.mixed import MixedState
 from simulator.experiment.results import Manifest
-from simulator.report.runs import EVENTS_FOLDER, MANIFEST_FILE, MOST_BYTES, RESULTS_FILE, SCENARIO_FILE
+from simulator.report.runs import EVENTS_FOLDER, MANIFEST_FILE, MOST_BYTES, SCENARIO_FILE
 from simulator.report.serialize import ReportError, manifest_from_json, manifest_to_json
 from simulator.scenario.faults import Sources
 from simulator.scenario.loader import LoadedScenario, load_mapping
@@ -131,16 +131,20 @@ def checkpoint_files(part: Path, manifest: Manifest) -> CheckpointFiles:
 
 
 def finish(part: Path) -> Path:
-    """Give a run that is whole its name.
+    """Give a run that is whole its name, and then remove what it took to go on with it.
 
     Raises:
         OSError: it cannot be written.
     """
-    folder = part.with_name(part.name.removesuffix(PARTIAL))
-    shutil.rmtree(part / CHECKPOINTS_FOLDER)
-    (part / _LOCK_FILE).unlink(missing_ok=True)
+    folder = _whole(part)
     os.rename(part, folder)
+    shutil.rmtree(folder / CHECKPOINTS_FOLDER)
+    (folder / _LOCK_FILE).unlink()
     return folder
+
+
+def _whole(part: Path) -> Path:
+    return part.with_name(part.name.removesuffix(PARTIAL))
 
 
 def find(run: str, results: Path) -> Path:
@@ -208,7 +212,12 @@ def read_scenario(part: Path, manifest: Manifest) -> LoadedScenario:
     sources = Sources(str(file))
     settings = parse_yaml(decode(data, sources), sources)
     path = Path(manifest.directory) / f"{manifest.scenario}.yaml"
-    return load_mapping(settings, path=path, parts=components.registered_parts())
+    loaded = load_mapping(settings, path=path, parts=components.registered_parts())
+    expected = (_whole(part).name, loaded.scenario.seed)
+    if (manifest.run, manifest.seed) != expected:
+        got = f"run {manifest.run!r} with seed {manifest.seed}, expected run {expected[0]!r} with seed {expected[1]}"
+        raise ResumeError(f"{part / MANIFEST_FILE}: got {got}: it was changed; run the scenario anew")
+    return loaded
 
 
 def resumed(manifest: Manifest, versions: dict[str, str]) -> tuple[Manifest, list[str]]:
@@ -218,9 +227,4 @@ def resumed(manifest: Manifest, versions: dict[str, str]) -> tuple[Manifest, lis
         for name, was in manifest.versions.items()
         if versions.get(name) != was
     ]
-    return replace(manifest, resumed=manifest.resumed + 1, versions=versions), changed
-
-
-def is_written(part: Path, manifest: Manifest) -> bool:
-    """Whether a run was stopped when all was written, and only its folder had not got its name."""
-    return manifest.complete and (part / RESULTS_FILE).exists()
+    return replace(manifest, resumed=manifest.resumed + 1, versions=versions, complete=False), changed

@@ -70,8 +70,7 @@ def done_by_workers(
 
 def _start(adopt: Callable[..., None], given: tuple[Any, ...]) -> None:
     keep_freed_memory()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     Thread(target=_follow_parent, daemon=True).start()
     adopt(*given)
 

@@ -1,0 +1,484 @@
+"""Runs that are killed, starved and damaged at random moments, and resumed; prints a table of what became of them.
+
+    python -m tests.faults.stops --seed 1 --kills 200
+
+Every run is of one of two small scenarios. However it was stopped, and however often, in the end its event logs and its
+`results.json` must be those of a run in one go; or a command must have said what is wrong, and a later one go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from simulator.cli.shell import user_errors
+from simulator.commands import components
+from simulator.engine.log_files import log_hash, read_log
+from simulator.running import RunInterruptedError, resume_run, run_scenario
+
+_WORLD = """
+question: Does it go on?
+expected: It does.
+run_time: seconds
+seed: 5
+world:
+  preset: lively
+  catalogue: {items: 100, creators: 20, topics: 5}
+  population: {users: 40}
+platform: {slate_size: 6, retrain_every: 1d, training_delay: 2h}
+warm_up: 1d
+arms:
+  - {name: blind, recommender: popularity}
+  - name: ntr
+    recommender: linear_recurrent
+    config: {dim: 8, window: 12, epochs: 1, dislike_input: true, negative_weight: {dislike: 16}}
+control: blind
+metrics: [dislike_rate, dwell_per_user_day]
+"""
+SCENARIOS = {
+    "paired": _WORLD + "ab_test: {duration: 3d}\ncounterfactual: {runs: 30, k: 6, slate_size: 6}\n",
+    "one world": _WORLD + "ab_test: {design: split, duration: 2d, training: pooled}\n"
+    "counterfactual: {runs: 20, prefix: lived, follow: 1d}\n",
+}
+_CHECKPOINT_SECONDS = 0.05
+_DAMAGED_AT = 0.75
+"""Of a run in one go: about when a run is stopped whose files are then damaged."""
+_HANGS_SECONDS = 120.0
+REFUSED, FAILED, STOPPED = 2, 70, 130
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run in one go: what it found, and the wall clock it took."""
+
+    hashes: dict[str, str]
+    results: bytes
+    seconds: float
+
+
+@dataclass
+class Place:
+    """Where one run is made.
+
+    Attributes:
+        scenario: one of `SCENARIOS`.
+        folder: of the runs.
+        said: file for what the last process says.
+    """
+
+    scenario: str
+    folder: Path
+    said: Path
+
+    @property
+    def run(self) -> Path:
+        """The run's folder: the finished one, or else the unfinished one."""
+        found = sorted(p for p in (self.folder / "small").glob("*") if not p.name.startswith("."))
+        assert len(found) == 1, found
+        return found[0]
+
+    @property
+    def is_begun(self) -> bool:
+        return any(not p.name.startswith(".") for p in (self.folder / "small").glob("*"))
+
+    @property
+    def is_whole(self) -> bool:
+        return self.is_begun and self.run.suffix != ".partial"
+
+    def go(self, jobs: int = 1) -> int:
+        """Begin the run, or go on with it, in a process of its own; returns its id."""
+        child = os.fork()
+        if child:
+            return child
+        code = FAILED
+        try:
+            with self.said.open("w") as said:
+                os.dup2(said.fileno(), 1)
+                os.dup2(said.fileno(), 2)
+                code = self._work(jobs)
+                sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+    def _work(self, jobs: int) -> int:
+        console = Console(file=sys.stderr)
+        try:
+            if self.is_begun:
+                resume_run(self.run, jobs=jobs, console=console, checkpoint_seconds=_CHECKPOINT_SECONDS)
+            else:
+                loaded = components.load(str(self.folder / "small.yaml"))
+                run_scenario(
+                    loaded, out=self.folder, jobs=jobs, console=console, command="campaign",
+                    checkpoint_seconds=_CHECKPOINT_SECONDS,
+                )  # fmt: skip
+        except RunInterruptedError as interruption:
+            print(interruption, file=sys.stderr)
+            return interruption.exit_code
+        except Exception as error:
+            if not isinstance(error, user_errors()):
+                traceback.print_exc()
+                return FAILED
+            print(error, file=sys.stderr)
+            return REFUSED
+        return 0
+
+    def output(self) -> str:
+        """What the last process said."""
+        return self.said.read_text(errors="replace")
+
+    def finish(self) -> str:
+        """Go on until the run is whole: `identical`, or what went wrong."""
+        for _ in range(3):
+            if self.is_whole:
+                break
+            code = wait(self.go())
+            if code == REFUSED:
+                return f"refused: {self.output().strip()}"
+            if code:
+                return f"failed with {code}: {self.output().strip()}"
+        return self.compare()
+
+    def compare(self) -> str:
+        """Whether the run that is whole equals the one in one go."""
+        reference = REFERENCES[self.scenario]
+        if hashes_of(self.run) != reference.hashes or (self.run / "results.json").read_bytes() != reference.results:
+            return "different"
+        manifest = json.loads((self.run / "manifest.json").read_text())
+        return "identical" if manifest["log_sha256"] == reference.hashes else "different manifest"
+
+
+REFERENCES: dict[str, Reference] = {}
+
+
+def hashes_of(run: Path) -> dict[str, str]:
+    return {path.stem: log_hash(read_log(path)) for path in sorted((run / "events").glob("*.parquet"))}
+
+
+def wait(child: int, seconds: float = _HANGS_SECONDS) -> int:
+    """The exit code of a process; minus the signal that ended it; a process that hangs is killed."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -signal.SIGKILL
+
+
+def ended_before(child: int, seconds: float) -> int | None:
+    """The exit code of a process, if it ends before the time is over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.001)
+    return None
+
+
+@contextmanager
+def new_place(scenario: str, folder: Path | None = None) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="stops-", dir=folder) as made, tempfile.NamedTemporaryFile() as said:
+        place = Path(made)
+        (place / "small.yaml").write_text(SCENARIOS[scenario])
+        yield Place(scenario, place, Path(said.name))
+
+
+def make_references() -> None:
+    importlib.import_module("torch._dynamo")  # an optimizer imports it when it is made, which takes each run seconds
+    for scenario in SCENARIOS:
+        with new_place(scenario) as place:
+            clock = time.monotonic()
+            code = wait(place.go())
+            assert code == 0, place.output()
+            seconds = time.monotonic() - clock
+            results = (place.run / "results.json").read_bytes()
+            REFERENCES[scenario] = Reference(hashes_of(place.run), results, seconds)
+
+
+def pick(rng: np.random.Generator) -> str:
+    return list(SCENARIOS)[int(rng.integers(len(SCENARIOS)))]
+
+
+Trial = Callable[[np.random.Generator], Iterator[str]]
+"""One run and what is done to it; yields an outcome for each fault, of which those that are `whole` are none."""
+
+
+def killed(rng: np.random.Generator) -> Iterator[str]:
+    """SIGKILL to a run, and to half of the goes that follow; the outcome of all is that of the run in the end."""
+    kills = 0
+    with new_place(pick(rng)) as place:
+        while not place.is_whole:
+            child = place.go()
+            code = ended_before(child, float(rng.uniform(0, REFERENCES[place.scenario].seconds)))
+            if code is None:
+                os.kill(child, signal.SIGKILL)
+                wait(child)
+                kills += 1
+            elif code:
+                yield from [f"failed with {code}: {place.output().strip()}"] * max(kills, 1)
+                return
+            if kills and rng.random() < 0.5:
+                break
+        outcome = place.finish()
+        yield from [outcome] * kills
+
+
+def signalled(rng: np.random.Generator) -> Iterator[str]:
+    """SIGINT or SIGTERM once or twice; the exit code says which, and the command says how to go on."""
+    with new_place(pick(rng)) as place:
+        number = (signal.SIGINT, signal.SIGTERM)[int(rng.integers(2))]
+        child = place.go()
+        code = ended_before(child, float(rng.uniform(0.05, REFERENCES[place.scenario].seconds)))
+        if code is None:
+            os.kill(child, number)
+            code = ended_before(child, float(rng.uniform(0, 0.1))) if rng.random() < 0.3 else wait(child)
+            if code is None:
+                os.kill(child, number)
+                code = wait(child)
+            if code == 128 + number and "pushback resume" not in place.output():
+                yield f"no command to go on: {place.output().strip()}"
+                return
+            if code not in (0, 128 + number, -number):  # before the run takes signals, they end the process
+                yield f"exit code {code}: {place.output().strip()}"
+                return
+            yield place.finish()
+
+
+def worker_killed(rng: np.random.Generator) -> Iterator[str]:
+    """SIGKILL to a worker of two."""
+    with new_place("paired") as place:
+        child = place.go(jobs=2)
+        until = time.monotonic() + _HANGS_SECONDS
+        workers: list[int] = []
+        while not workers and time.monotonic() < until and not place.is_whole:
+            workers = [pid for pid in children_of(child) if "spawn_main" in command_of(pid)]
+            time.sleep(0.01)
+        time.sleep(float(rng.uniform(0, 2 * REFERENCES["paired"].seconds)))
+        workers = [pid for pid in children_of(child) if "spawn_main" in command_of(pid)]
+        if not workers:
+            wait(child)
+            return
+        os.kill(workers[int(rng.integers(len(workers)))], signal.SIGKILL)
+        code = wait(child)
+        if code == REFUSED and "pushback resume" not in place.output():
+            yield f"no command to go on: {place.output().strip()}"
+        elif code in (0, REFUSED):
+            yield place.finish()
+        else:
+            yield f"failed with {code}: {place.output().strip()}"
+
+
+def parent_killed(rng: np.random.Generator) -> Iterator[str]:
+    """SIGKILL to the command while its two workers work: they end with it, and the lock with the last of them."""
+    with new_place("paired") as place:
+        child = place.go(jobs=2)
+        code = ended_before(child, float(rng.uniform(1, 4 * REFERENCES["paired"].seconds)))
+        if code is not None:
+            return
+        os.kill(child, signal.SIGKILL)
+        wait(child)
+        for _ in range(100):
+            outcome = place.finish()
+            if "still being written" not in outcome:
+                break
+            time.sleep(0.1)
+        yield outcome
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def full_disk(rng: np.random.Generator) -> Iterator[str]:
+    """A file system of a size that does not do; then it is made larger."""
+    with tempfile.TemporaryDirectory(prefix="full-") as made:
+        size = int(rng.integers(8, 160)) * 4096
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", made], check=False).returncode:
+            return  # not allowed here
+        try:
+            with new_place(pick(rng), Path(made)) as place:
+                code = wait(place.go())
+                told = "No space left" in place.output()
+                if code == 0:
+                    return
+                subprocess.run(["mount", "-o", "remount,size=256m", made], check=True)
+                if code != REFUSED or not told:
+                    yield f"exit code {code}: {place.output().strip()}"
+                elif not place.is_begun:
+                    yield "refused before it began"
+                else:
+                    yield place.finish() if "pushback resume" in place.output() else "no command to go on"
+        finally:
+            subprocess.run(["umount", made], check=True)
+
+
+def truncated(rng: np.random.Generator) -> Iterator[str]:
+    """A file of an unfinished run cut anywhere."""
+
+    def cut(data: bytes) -> bytes:
+        return data[: int(rng.integers(len(data)))]
+
+    yield from damaged(rng, cut)
+
+
+def flipped(rng: np.random.Generator) -> Iterator[str]:
+    """A bit of a file of an unfinished run flipped."""
+
+    def flip(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        return bytes(changed)
+
+    yield from damaged(rng, flip)
+
+
+_STOPPED: dict[str, Path] = {}
+
+
+def stopped_run(scenario: str) -> Path:
+    """A run that was stopped late, made once."""
+    if scenario not in _STOPPED:
+        with new_place(scenario) as place:
+            seconds = REFERENCES[scenario].seconds * _DAMAGED_AT
+            child = place.go()
+            while ended_before(child, seconds) is not None:
+                shutil.rmtree(place.run)
+                seconds *= 0.9
+                child = place.go()
+            os.kill(child, signal.SIGKILL)
+            wait(child)
+            kept = Path(tempfile.mkdtemp(prefix="stopped-"))
+            shutil.copytree(place.folder, kept, dirs_exist_ok=True)
+            _STOPPED[scenario] = kept
+    return _STOPPED[scenario]
+
+
+def damaged(rng: np.random.Generator, damage: Callable[[bytes], bytes]) -> Iterator[str]:
+    with new_place(pick(rng)) as place:
+        shutil.copytree(stopped_run(place.scenario), place.folder, dirs_exist_ok=True)
+        files = sorted(p for p in place.run.rglob("*") if p.is_file() and p.stat().st_size and p.name != "lock")
+        victim = files[int(rng.integers(len(files)))]
+        victim.write_bytes(damage(victim.read_bytes()))
+        outcome = place.finish()
+        if outcome == "identical" and "checkpoints" in victim.parts and victim.name not in place.output():
+            outcome = "identical, not needed"
+        if outcome.startswith("refused"):
+            outcome = "refused, and named" if victim.name in outcome else f"unnamed: {victim.name}: {outcome}"
+        yield outcome
+
+
+def stale_lock(rng: np.random.Generator) -> Iterator[str]:
+    """A second command while the first one lives is refused; once that is killed, its lock is no hindrance."""
+    with new_place(pick(rng)) as place:
+        child = place.go()
+        while not place.is_begun or not (place.run / "lock").exists() or not (place.run / "lock").read_text():
+            time.sleep(0.002)
+        second = place.go()
+        code = ended_before(second, REFERENCES[place.scenario].seconds * 20)
+        told = place.output()
+        os.kill(child, signal.SIGKILL)
+        wait(child)
+        if code != REFUSED or f"process {child}" not in told:
+            yield f"exit code {code}: {told.strip()}"
+            return
+        assert (place.run / "lock").read_text() == f"{child}\n"
+        yield place.finish()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to runs."""
+
+    words: str
+    trial: Trial
+    share: float
+
+
+FAULTS = (
+    Fault("SIGKILL at random moments", killed, 1.0),
+    Fault("SIGINT or SIGTERM, once or twice", signalled, 0.2),
+    Fault("SIGKILL to one of two workers", worker_killed, 0.1),
+    Fault("SIGKILL to the command of two workers", parent_killed, 0.1),
+    Fault("disk full at random sizes", full_disk, 0.2),
+    Fault("a file truncated at a random place", truncated, 0.5),
+    Fault("a random bit of a file flipped", flipped, 0.5),
+    Fault("a second command; a stale lock", stale_lock, 0.05),
+)
+GOOD = ("identical", "identical, not needed", "refused, and named", "refused before it began")
+"""What may become of a run. Never: another result, a traceback, a message that names no file or no command to go on."""
+
+
+def trials(fault: Fault, seed: int, count: int) -> Counter[str]:
+    """Outcomes of so many faults."""
+    outcomes: Counter[str] = Counter()
+    for index in range(20 * count):
+        if outcomes.total() >= count:
+            break
+        for outcome in fault.trial(np.random.default_rng([seed, FAULTS.index(fault), index])):
+            outcomes[outcome] += 1
+            if outcome not in GOOD:
+                print(f"{fault.words}: seed {seed}, trial {index}: {outcome}", file=sys.stderr, flush=True)
+    return outcomes
+
+
+HEADER = "| fault | faults | identical in the end | refused, and named | failed |\n|---|---|---|---|---|"
+
+
+def row(fault: Fault, outcomes: Counter[str]) -> str:
+    """A fault's line of the table."""
+    refused = outcomes["refused, and named"] + outcomes["refused before it began"]
+    same = outcomes["identical"] + outcomes["identical, not needed"]
+    return f"| {fault.words} | {outcomes.total()} | {same} | {refused} | {outcomes.total() - same - refused} |"
+
+
+def main() -> None:
+    """Run the campaign."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=200, help="of the first row; the others have shares of it")
+    asked = parser.parse_args()
+    make_references()
+    print(HEADER)
+    bad = 0
+    for fault in FAULTS:
+        outcomes = trials(fault, asked.seed, max(1, round(asked.kills * fault.share)))
+        print(row(fault, outcomes), flush=True)
+        bad += sum(count for outcome, count in outcomes.items() if outcome not in GOOD)
+    for folder in _STOPPED.values():
+        shutil.rmtree(folder)
+    print(f"\nSeed {asked.seed}; a run in one go: {min(r.seconds for r in REFERENCES.values()):.1f} s or more.")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
