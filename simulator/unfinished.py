@@ -22,7 +22,7 @@ from simulator.experiment.mixed import MixedState
 from simulator.experiment.results import Manifest
 from simulator.report.runs import EVENTS_FOLDER, MANIFEST_FILE, MOST_BYTES, SCENARIO_FILE
 from simulator.report.serialize import ReportError, manifest_from_json, manifest_to_json
-from simulator.scenario.faults import Sources
+from simulator.scenario.faults import ScenarioErrors, Sources
 from simulator.scenario.loader import LoadedScenario, load_mapping
 from simulator.scenario.yaml_nodes import decode, parse_yaml
 from simulator.world.forced_action import Moments
@@ -194,8 +194,8 @@ def read_scenario(part: Path, manifest: Manifest) -> LoadedScenario:
     """The scenario that an unfinished run is of; its tables are found from where it was begun.
 
     Raises:
-        ResumeError: the file is missing, or is not as the run wrote it.
-        ScenarioErrors: this version, or what is installed now, does not know what it names.
+        ResumeError: the file is missing, is not as the run wrote it, or names what this version, or what is installed
+            now, does not know.
     """
     file = part / SCENARIO_FILE
     try:
@@ -210,9 +210,17 @@ def read_scenario(part: Path, manifest: Manifest) -> LoadedScenario:
         )
     components.search_working_folder()
     sources = Sources(str(file))
-    settings = parse_yaml(decode(data, sources), sources)
     path = Path(manifest.directory) / f"{manifest.scenario}.yaml"
-    loaded = load_mapping(settings, path=path, parts=components.registered_parts())
+    try:
+        settings = parse_yaml(decode(data, sources), sources)
+        sources.raise_if_any()
+        if not isinstance(settings, dict):
+            raise ResumeError(f"{file}: got no mapping, expected the scenario of the run")
+        loaded = load_mapping(settings, path=path, parts=components.registered_parts())
+    except ScenarioErrors as error:
+        raise ResumeError(
+            f"{file}: this version, or what is installed now, does not take the scenario:\n{error}"
+        ) from error
     expected = (_whole(part).name, loaded.scenario.seed)
     if (manifest.run, manifest.seed) != expected:
         got = f"run {manifest.run!r} with seed {manifest.seed}, expected run {expected[0]!r} with seed {expected[1]}"

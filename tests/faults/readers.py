@@ -38,6 +38,13 @@ from tests.faults.mutations import (
     damaged_data,
     damaged_rows,
 )
+from tests.faults.unfinished import (
+    checkpoint_bombs,
+    read_checkpoint,
+    read_unfinished,
+    write_checkpoint,
+    write_unfinished,
+)
 from tests.recommenders.cases import ask, fitted, make_items, make_requests, name_of
 from tests.simulator.report.samples import SCENARIO_YAML, sample_manifest, sample_results, split_results
 
@@ -558,6 +565,8 @@ READERS: Mapping[str, Reader] = {
         Reader("pushback list runs", _write_run, lambda folder: _run("list", "runs", "--results", folder),
                _run_bombs()),
         Reader("saved model", _write_model, _load_and_ask, _model_bombs()),
+        Reader("checkpoint", write_checkpoint, read_checkpoint, checkpoint_bombs(_HOSTILE_JSON)),
+        Reader("unfinished run", write_unfinished, read_unfinished),
     )
 }  # fmt: skip
 """By name."""
