@@ -43,6 +43,8 @@ class Packing:
             return {"value": value}
         if isinstance(value, np.ndarray | np.generic):
             return {"array": self._put(np.asarray(value), where)}
+        if isinstance(value, EventLog) and len(value) == 0:
+            return {"log": None}
         if isinstance(value, EventLog):
             self.logs.append(value)
             return {"log": len(self.logs) - 1}
@@ -93,7 +95,7 @@ class Unpacking:
             case "array":
                 return self.arrays[held]
             case "log":
-                return self.logs[held]
+                return EventLog.empty() if held is None else self.logs[held]
             case "dict":
                 return {key: self.unpack(inner) for key, inner in held.items()}
             case "list":
