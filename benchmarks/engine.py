@@ -240,7 +240,7 @@ def bare_loop(users: int, items: int, steps: int = 20) -> float:
 
 
 def product_and_top_k(users: int, items: int) -> float:
-    """Processor seconds of a user's scores and exact top 10: the fastest of three ways, in pieces that stay in cache."""
+    """Processor seconds of a user's scores and exact top 10, the fastest of three ways, in pieces that fit a cache."""
     made = factors(users, items)
     score, eligible = np.empty((PIECE, items), np.float32), np.ones(items, np.bool_)
     shared = torch.from_numpy(score)

@@ -13,15 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from benchmarks.history import record
 from recommenders.base import State
 from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
@@ -58,20 +59,36 @@ def main() -> None:
     if not all(2 <= n <= len(FURTHER) + 2 for n in args.branches):
         parser.error(f"--branches: got {args.branches}, expected numbers from 2 to {len(FURTHER) + 2}")
     keep_freed_memory()
+    found = measure(args.runs, args.k, args.branches, args.repeats)
+    record("forks", {f"{n}_branches": found.branches[n] / found.limits[n] for n in found.branches}, runs=args.runs)
+    print(json.dumps(asdict(found)) if args.json else table(args.runs, found))
+
+
+@dataclass(frozen=True)
+class Found:
+    """Seconds of the prefix, of a suffix, by number of branches of all and of their limit, and of the fork itself."""
+
+    prefix: float
+    suffix: float
+    branches: dict[int, float]
+    limits: dict[int, float]
+    fork: float
+
+
+def measure(runs: int, k: int, branches: Sequence[int], repeats: int) -> Found:
+    """Measure in this process; processor time."""
     world = make_world()
     service = Service("arm", partial(build, "linear_recurrent", {"epochs": 1}), schema.Platform(slate_size=10))
     start, model = warm(world, service)
-    settings = Counterfactual(runs=args.runs, k=args.k, slate_size=20)
-    timed = partial(middle, args.repeats)
+    settings = Counterfactual(runs=runs, k=k, slate_size=20)
+    timed = partial(middle, repeats)
     prefix = timed(lambda: simulate_prefix(world, service, model, settings, start))
-    costs = {n: timed(partial(branch, world, service, model, settings, start, n)) for n in args.branches}
+    costs = {n: timed(partial(branch, world, service, model, settings, start, n)) for n in branches}
     at_once = settings.model_copy(update={"k": 1})
     two, four = (timed(partial(branch, world, service, model, at_once, start, n)) for n in (2, 4))
     suffix = (four - two) / 2
     fork = timed(fork_of(world, service, model, settings, start))
-    limits = {n: prefix + n * suffix for n in args.branches}
-    found = {"prefix": prefix, "suffix": suffix, "branches": costs, "limits": limits, "fork": fork}
-    print(json.dumps(found) if args.json else table(args.runs, prefix, suffix, costs, limits, fork))
+    return Found(prefix, suffix, costs, {n: prefix + n * suffix for n in branches}, fork)
 
 
 def make_world() -> World:
@@ -117,25 +134,24 @@ def fork_of(
 
 
 def middle(repeats: int, work: Callable[[], object]) -> float:
-    """Median seconds."""
+    """Median seconds of processor time."""
     seconds = []
     for _ in range(repeats):
-        clock = perf_counter()
+        clock = process_time()
         work()
-        seconds.append(perf_counter() - clock)
+        seconds.append(process_time() - clock)
     return median(seconds)
 
 
-def table(
-    runs: int, prefix: float, suffix: float, costs: dict[int, float], limits: dict[int, float], fork: float
-) -> str:
+def table(runs: int, found: Found) -> str:
     """The timings for people, each as a ratio to its limit."""
-    lines = [f"{runs:,} users, one core: prefix {prefix:.2f} s, a suffix alone {suffix:.2f} s"]
+    costs, limits = found.branches, found.limits
+    lines = [f"{runs:,} users, one core: prefix {found.prefix:.2f} s, a suffix alone {found.suffix:.2f} s"]
     lines += [
         f"{n:2} branches: {costs[n]:.2f} s, {costs[n] / limits[n]:.2f} of one prefix plus {n} suffixes (at most 1)"
         for n in costs
     ]
-    lines.append(f"fork of {runs:,} users: {1000 * fork:.1f} ms (at most 100 ms)")
+    lines.append(f"fork of {runs:,} users: {1000 * found.fork:.1f} ms (at most 100 ms)")
     return "\n".join(lines)
 
 
