@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on first use and brought up to date when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench adapters audit clean
+.PHONY: help demo test lint types bench bench-check adapters audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ AUDIT := build/audit
 export OMP_NUM_THREADS := 1
 
 help: ## Say what there is.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Run scenarios/quickstart.yaml and say where the report is (under 90 s on 2 cores).
 	$(BIN)/pushback run scenarios/quickstart.yaml
@@ -26,8 +26,12 @@ lint: $(INSTALLED) ## Check style and formatting.
 types: $(INSTALLED) ## Check types, strictly.
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## Measure speed and memory.
-	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+bench: $(INSTALLED) ## Measure speed and memory: an hour or more.
+	@set -e; for file in $(filter-out benchmarks/history.py benchmarks/check.py, $(wildcard benchmarks/*.py)); do \
+		echo "$$file"; $(BIN)/python "$$file"; done
+
+bench-check: $(INSTALLED) ## Compare the ratios of small benchmarks with benchmarks/baseline.json (some 3 minutes).
+	$(BIN)/python benchmarks/check.py
 
 adapters: $(ADAPTERS)/.installed ## Test the models of other libraries, in .venv-adapters.
 	$(ADAPTERS)/bin/python -m pytest tests/recommenders/adapters/test_adapters.py tests/recommenders/test_registry.py

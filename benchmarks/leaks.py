@@ -10,7 +10,6 @@ compared, no more.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.simulators import ONE_CORE, OURS, PEERS, ROOT, is_installed, names_of, python_of
+from benchmarks.simulators import OURS, PEERS, PLACE, is_installed, names_of, python_of
 
 USERS, ITEMS, STEPS, SLATE = 100, 200, 20, 10
 TREATED, FIRST = 10, 3
@@ -79,7 +78,7 @@ def responses(side: str, shown: npt.NDArray[np.int64], folder: Path) -> Response
     subprocess.run(
         [str(python_of(side)), "-m", f"benchmarks.peers.{side}_simulator", "leaks",
          str(folder / "slates.npy"), str(folder / "answers.npy")],
-        check=True, cwd=ROOT, env=os.environ | ONE_CORE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        check=True, **PLACE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     answers: Responses = np.load(folder / "answers.npy")
     return answers

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from tempfile import gettempdir
 from typing import Any
 
 from benchmarks.history import record
@@ -38,6 +39,8 @@ FEWER_USERS = {"recogym": 1_000}
 TOO_LARGE = {"trecs": 10**7}
 """Users by items beyond which a simulator's matrices do not fit 12 GiB."""
 ONE_CORE = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+PLACE: dict[str, Any] = {"cwd": gettempdir(), "env": os.environ | ONE_CORE | {"PYTHONPATH": str(ROOT)}}
+"""Where and how a side's process runs: some write files of their own into the folder that they find themselves in."""
 
 
 def main() -> None:
@@ -98,8 +101,7 @@ class Side:
         self.name = name
         self._process = subprocess.Popen(
             [str(python_of(name)), "-m", f"benchmarks.peers.{name}_simulator", "speed", json.dumps(asdict(size))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
-            env=os.environ | ONE_CORE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **PLACE,
         )  # fmt: skip
         self.version: str = self._answer()["version"]
 
