@@ -37,6 +37,7 @@ BUILT_IN: Mapping[str, Entry] = {
         _built_in("popularity", "Popularity", "Most long dwells and likes first; with a temperature, a random policy."),
         _built_in("item_knn", "ItemKnn", "Items liked together with what the user liked (cosine, shrunk)."),
         _built_in("markov", "Markov", "What is liked next after what the user liked last, counted and smoothed."),
+        _built_in("matrix_factorization", "MatrixFactorization", "Implicit ALS; users are folded in from histories."),
         _built_in("ease", "Ease", "Linear item-to-item weights in closed form; signed, it reads dislikes."),
         _built_in("gru4rec", "Gru4Rec", "Recurrent sequence model; dislikes as input, as label, or not at all."),
         _built_in("linear_recurrent", "LinearRecurrent", "Light sequence model that trains in seconds; same choices."),

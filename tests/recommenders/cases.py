@@ -35,6 +35,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "markov": {"window": 6},
     "markov signed": {"window": 6, "positions": 3, "disliked_sources": "included", "disliked_targets": "dropped"},
     "ease": {"window": 6},
+    "matrix_factorization": {"window": 6, "dim": 8},
     "ease signed": {"window": 6, "dislike_value": -0.5},
     "lsgrec": SMALL | {"negative_weight": 0.5},
     "oracle": {},
