@@ -56,7 +56,7 @@ class History:
 
     @classmethod
     def empty(cls, n_users: int, length: int, capacity: int | None = None) -> History:
-        """No feedback yet, in a ring as wide as the window unless told otherwise. With length 0 nothing is ever kept."""
+        """No feedback yet, in a ring as wide as the window unless told otherwise; with length 0 nothing is kept."""
         shape = (n_users, length if capacity is None else capacity)
         return cls(
             length,
