@@ -17,13 +17,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from benchmarks import draws, engine, forks, growth
+from benchmarks import draws, engine, forks, growth, log
 from benchmarks.history import record
 from simulator.allocator import keep_freed_memory
 
@@ -90,6 +91,17 @@ def of_forks() -> dict[str, float]:
     return {"4_branches": found.branches[4] / found.limits[4]}
 
 
+def of_log() -> dict[str, float]:
+    """A cell written and measured, over pyarrow writing and reading the same columns; and bytes of a row on disk."""
+    with TemporaryDirectory() as folder:
+        found = log.measure(rows=1_000_000, processes=1, folder=Path(folder))
+    return {
+        "writing": 1 / found["written_to_pyarrow_alone"],
+        "measuring": found["metrics_time_to_reading_alone"],
+        "bytes_of_a_row": found["bytes_per_row"],
+    }
+
+
 def of_memory() -> dict[str, float]:
     """Bytes of a user, and of an interaction in the log."""
     cost = growth.measure(1_000, 1_000, keep_log=False)
@@ -101,6 +113,7 @@ CHECKS: Mapping[str, Callable[[], dict[str, float]]] = {
     "growth": of_growth,
     "draws": of_draws,
     "forks": of_forks,
+    "log": of_log,
     "memory": of_memory,
 }
 
