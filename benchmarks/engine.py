@@ -113,7 +113,7 @@ def measure(world: World, start: Snapshot, days: float) -> Timing:
     trajectory = run(world, start, days)
     seconds = perf_counter() - clock
     interactions = len(trajectory.log) // SLATE
-    shares = {stage: took / seconds for stage, took in trajectory.stopwatch.seconds.items()}
+    shares = {stage: took / seconds for stage, took in trajectory.seconds.items()}
     return Timing(interactions, seconds, interactions / seconds, shares | {"rest": 1 - sum(shares.values())})
 
 

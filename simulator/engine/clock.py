@@ -6,18 +6,17 @@ or follows from the tick, and `simulate` builds them anew each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import numpy as np
 import simpy
 
 from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.collector import Collector
+from simulator.engine.cells import CELL_USERS, Crew, Executor, Here, Terms, cut
 from simulator.engine.log import EventLog
-from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
+from simulator.engine.pool import Heartbeat
 from simulator.engine.serving import EngineError, blaming, build_recommender
 from simulator.engine.snapshot import Deployment, Snapshot
 from simulator.scenario import schema
@@ -29,6 +28,21 @@ _Process = Generator[simpy.Event, None, None]
 
 
 @dataclass(frozen=True)
+class Workplace:
+    """Where and in what portions the users of an arm live; it never changes a row of the log.
+
+    Attributes:
+        executor: where the cells live.
+        cell_users: most users of a cell.
+        call_seconds: how long a recommender or a user model may take over a batch; None for ever.
+    """
+
+    executor: Executor = field(default_factory=Here)
+    cell_users: int = CELL_USERS
+    call_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Service:
     """How one arm is served.
 
@@ -37,12 +51,14 @@ class Service:
         build: makes an unfitted recommender.
         platform: slates, delays, retraining.
         retrain_from: tick from which the retraining period counts; the first retraining is one period later.
+        workplace: where its users live.
     """
 
     arm: str
     build: Callable[[], Recommender]
     platform: schema.Platform
     retrain_from: int = 0
+    workplace: Workplace = Workplace()
 
 
 @dataclass(frozen=True)
@@ -52,12 +68,12 @@ class Trajectory:
     Attributes:
         log: impressions served since the start, in order of (tick, user, slot).
         end: the world at the end, to be continued.
-        stopwatch: wall-clock seconds by stage.
+        seconds: wall-clock seconds by stage, of all processes together.
     """
 
     log: EventLog
     end: Snapshot
-    stopwatch: Stopwatch
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -80,12 +96,16 @@ class _Live:
     world: World
     service: Service
     start: Snapshot
-    pool: UserPool
-    recommender: Recommender
+    crew: Crew
     deployments: list[Deployment]
     eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
     training: Progress | None
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    parts: list[EventLog] = field(default_factory=list)
+
+    def log(self) -> EventLog:
+        """All impressions since the start, once all users have come to the same tick."""
+        self.parts.append(self.crew.take())
+        return EventLog.concatenate(self.parts)
 
 
 def simulate(
@@ -121,24 +141,19 @@ def simulate(
         EngineError: no model has been deployed, too few items are eligible, or the recommender broke its contract.
     """
     pace = pace or Pace()
-    collector, stopwatch = Collector(), Stopwatch()
-    platform = service.platform
-    pool = UserPool(
-        world, behaviour, start.users.copy(), start.history.copy(), collector, service.arm,
-        platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay, users, stopwatch,
+    platform, place = service.platform, service.workplace
+    terms = Terms(
+        service.arm, service.build, platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay,
+        place.call_seconds,
     )  # fmt: skip
-    live = _Live(
-        world, service, start, pool, build_recommender(service.arm, service.build), list(start.deployments),
-        np.empty(0, np.bool_), training, stopwatch,
-    )  # fmt: skip
+    crew = place.executor.settle(terms, cut(world, behaviour, start.users, start.history, users, place.cell_users))
+    live = _Live(world, service, start, crew, list(start.deployments), np.empty(0, np.bool_), training)
     if until > start.tick:
         _run(live, until, pace, heartbeat)
-    clock = perf_counter()
-    log = collector.log()
-    stopwatch.add("log", clock)
+    log = live.log()
     kept = tuple(d for d in live.deployments if d is _serving(live.deployments, until) or d.tick >= until)
-    end = Snapshot(until, pool.state, pool.history, kept, EventLog.concatenate([start.log, log]))
-    return Trajectory(log, end, stopwatch)
+    end = Snapshot(until, *crew.state(), kept, EventLog.concatenate([start.log, log]))
+    return Trajectory(log, end, crew.seconds())
 
 
 def _run(live: _Live, until: int, pace: Pace, heartbeat: Heartbeat | None) -> None:
@@ -162,8 +177,7 @@ def _serving(deployments: list[Deployment], tick: int) -> Deployment | None:
 def _load(live: _Live, deployment: Deployment | None) -> None:
     if deployment is None:
         raise EngineError(f"arm {live.service.arm}: no model has been deployed")
-    with blaming(live.service.arm, "load_state_dict"):
-        live.recommender.load_state_dict(deployment.model, live.world.catalogue.features)
+    live.crew.load(deployment.model)
 
 
 def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat | None) -> _Process:
@@ -174,7 +188,7 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
         horizon = int(env.peek())
         if pace.look_ahead is not None:
             horizon = min(horizon, int(env.now) + pace.look_ahead)
-        live.pool.run_until(horizon, live.recommender, live.eligible, heartbeat)
+        live.crew.run_until(horizon, live.eligible, heartbeat)
         yield env.timeout(horizon - env.now)
 
 
@@ -190,7 +204,6 @@ def _releases(env: simpy.Environment, live: _Live) -> _Process:
         if period * every > env.now:
             yield env.timeout(period * every - env.now)
         live.eligible = catalogue.eligible(period * every)
-        live.eligible.setflags(write=False)  # a recommender is given this very array
         n_eligible = int(live.eligible.sum())
         if n_eligible < size:
             raise EngineError(
@@ -214,7 +227,7 @@ def _trainer(env: simpy.Environment, live: _Live) -> _Process:
     while True:
         done += 1
         yield env.timeout(first + done * every - env.now)
-        log = EventLog.concatenate([live.start.log, live.pool.collector.log()])
+        log = EventLog.concatenate([live.start.log, live.log()])
         model = retrain(
             live.world, live.service, log, int(env.now), done, live.deployments[-1].model, progress=live.training
         )
