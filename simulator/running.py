@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,8 +23,10 @@ from recommenders.base import Recommender
 from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
 from simulator.commands.logs import SHIPPED_PREFIX, LogOptions, open_log
+from simulator.engine.cells import Executor
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash, write_log
+from simulator.executors.processes import in_processes
 from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
 from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm, run_mixed
@@ -54,7 +57,16 @@ class RunInterruptedError(Exception):
     """The user stopped a run; the message says what is left of it."""
 
 
-def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Console, command: str) -> FinishedRun:
+def run_scenario(
+    loaded: LoadedScenario,
+    *,
+    out: Path,
+    jobs: int,
+    console: Console,
+    command: str,
+    workers: int = 1,
+    ray: str | None = None,
+) -> FinishedRun:
     """Run a scenario and write its folder `out/<scenario>/<run>/`.
 
     The folder has the suffix `.partial` until everything in it is written.
@@ -65,8 +77,11 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
         jobs: arms that run at the same time, each in a process of its own; 1 runs them here. Never changes a result.
         console: shows progress if it is a terminal.
         command: the command line or the call, for the manifest.
+        workers: processes in which the users of an arm live; arms then run one after the other. Never changes a result.
+        ray: address of a Ray cluster on which the workers are, or `local` to start one here; None: on this machine.
 
     Raises:
+        WorkerDiedError: workers died again and again.
         EngineError, RecommenderError, CatalogueError: the scenario cannot be run.
         ReportError: a report that the scenario names failed; the run itself is whole.
         OSError: the folder cannot be written.
@@ -97,7 +112,8 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
     )
     _write(part / "manifest.json", manifest_to_json(manifest))
     try:
-        results, manifest = _run(loaded, part, manifest, jobs, console)
+        with _executor(workers, ray) as executor:
+            results, manifest = _run(loaded, part, manifest, jobs, console, executor)
     except KeyboardInterrupt:
         raise RunInterruptedError(f"interrupted; the unfinished run is left in {part}") from None
     _write(part / "results.json", results_to_json(results))
@@ -112,6 +128,20 @@ def run_scenario(loaded: LoadedScenario, *, out: Path, jobs: int, console: Conso
     return FinishedRun(folder, results, replace(manifest, complete=True))
 
 
+@contextmanager
+def _executor(workers: int, ray: str | None) -> Iterator[Executor | None]:
+    if ray is not None:
+        from simulator.executors.ray_actors import in_ray
+
+        with in_ray(ray, workers) as executor:
+            yield executor
+    elif workers > 1:
+        with in_processes(workers) as executor:
+            yield executor
+    else:
+        yield None
+
+
 def _new_folder(parent: Path, name: str) -> Path:
     candidates = (parent / (name if n == 1 else f"{name}-{n}") for n in range(1, 1000))
     return next(c for c in candidates if not c.exists() and not c.with_name(c.name + ".partial").exists())
@@ -124,7 +154,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def _run(
-    loaded: LoadedScenario, part: Path, manifest: Manifest, jobs: int, console: Console
+    loaded: LoadedScenario,
+    part: Path,
+    manifest: Manifest,
+    jobs: int,
+    console: Console,
+    executor: Executor | None,
 ) -> tuple[Results, Manifest]:
     scenario = loaded.scenario
     seconds: dict[str, float] = {}
@@ -134,18 +169,19 @@ def _run(
         tell = throttled(progress.update)
         study = prepare(
             scenario, loaded.path.parent, _builder(scenario.logging_policy), builds, partial(tell, "all arms"),
+            executor,
         )  # fmt: skip
         progress.finish("all arms")
         study = replace(study, histories=_histories(loaded, study))
         write_log(part / "events" / "warm_up.parquet", "warm_up", study.start.log)
         seconds["warm-up"] = perf_counter() - clock
         outcomes: dict[str, ArmOutcome] = {}
-        for outcome in run_mixed(study, builds, partial(tell, _ONE_WORLD)):
+        for outcome in run_mixed(study, builds, partial(tell, _ONE_WORLD), executor):
             _write_logs(part, outcome)
             outcomes[outcome.name] = outcome
             seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in outcome.seconds.items()}
         progress.finish(_ONE_WORLD)
-        for outcome in _outcomes(study, jobs, tell):
+        for outcome in _outcomes(study, jobs, tell, executor):
             progress.finish(outcome.name)
             _write_logs(part, outcome)
             together = outcomes.get(outcome.name)
@@ -224,13 +260,13 @@ def _builder(policy: Policy) -> Callable[[], Recommender]:
     return partial(build, policy.recommender, policy.config)
 
 
-def _outcomes(study: Study, jobs: int, tell: _Tell) -> Iterator[ArmOutcome]:
+def _outcomes(study: Study, jobs: int, tell: _Tell, executor: Executor | None) -> Iterator[ArmOutcome]:
     arms = study.scenario.arms
     if not isinstance(study.scenario.ab_test, PairedABTest) and study.scenario.counterfactual is None:
         return  # nothing that an arm does alone
-    if jobs <= 1 or len(arms) == 1:
+    if executor is not None or jobs <= 1 or len(arms) == 1:
         for arm in arms:
-            yield run_arm(study, arm.name, _builder(arm), partial(tell, arm.name))
+            yield run_arm(study, arm.name, _builder(arm), partial(tell, arm.name), executor)
         return
     messages: Queue[tuple[str, str, float, float, int] | None] = SPAWN.Queue()
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from simulator.cli.shell import INTERRUPTED, SCENARIO_HELP, UserError, command_line, fail, load, set_option, write
 
@@ -29,21 +30,46 @@ _KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "pres
     type=click.IntRange(1, 1024),
     default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
     show_default="the cores that there are",
-    help="Arms that run at the same time, each in a process of its own.",
+    help="Arms that run at the same time, each in a process of its own: for many arms of a small population.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    default=1,
+    show_default=True,
+    help="Processes in which the users of each arm live: for a large population. Arms then run one after the other.",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Let the workers be actors of this Ray cluster; `local` starts one here. Needs pushback[ray].",
 )
 @click.pass_context
-def run(ctx: click.Context, scenario: str, seed: int | None, out: Path, overrides: tuple[str, ...], jobs: int) -> None:
+def run(
+    ctx: click.Context,
+    scenario: str,
+    seed: int | None,
+    out: Path,
+    overrides: tuple[str, ...],
+    jobs: int,
+    workers: int,
+    ray: str | None,
+) -> None:
     """Run a scenario and write its report.
 
-    The same scenario and seed give the same event log and the same estimates, whatever the number of jobs. If the
-    scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
+    The same scenario and seed give the same event log and the same estimates, whatever the number of jobs and of
+    workers. If the scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
 
     \b
     Examples:
       pushback run quickstart
       pushback run quickstart --seed 2 --set world.population.users=500
       pushback run my_scenario.yaml --out /tmp/results --jobs 2
+      pushback run my_scenario.yaml --set world.population.users=1000000 --workers 8
     """
+    both = ctx.get_parameter_source("jobs") is ParameterSource.COMMANDLINE and jobs > 1
+    if both and (workers > 1 or ray is not None):
+        fail(f"--jobs: got {jobs} with workers, expected one or the other: arms that share workers take turns")
     loaded = load(scenario, overrides, seed)
     from rich.console import Console
 
@@ -51,7 +77,9 @@ def run(ctx: click.Context, scenario: str, seed: int | None, out: Path, override
     from simulator.running import RunInterruptedError, run_scenario
 
     try:
-        made = run_scenario(loaded, out=out, jobs=jobs, console=Console(stderr=True), command=command_line())
+        made = run_scenario(
+            loaded, out=out, jobs=jobs, console=Console(stderr=True), command=command_line(), workers=workers, ray=ray,
+        )  # fmt: skip
     except RunInterruptedError as interruption:
         click.echo(f"\n{interruption}", err=True)
         ctx.exit(INTERRUPTED)

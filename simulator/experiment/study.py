@@ -11,9 +11,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recommenders.base import Recommender, State
+from recommenders.base import TICKS_PER_SECOND, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.clock import Service, simulate
+from simulator.engine.cells import Executor, Here
+from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
@@ -88,7 +89,14 @@ def horizon(scenario: Scenario) -> int:
     return scenario.warm_up + max(ab_test, counterfactual)
 
 
-def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[str, Build], watch: Watch) -> Study:
+def prepare(
+    scenario: Scenario,
+    directory: Path,
+    policy: Build,
+    arms: Mapping[str, Build],
+    watch: Watch,
+    executor: Executor | None = None,
+) -> Study:
     """Build the world and let the logging policy serve through the warm-up.
 
     Args:
@@ -97,6 +105,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
         policy: builds the logging policy.
         arms: arm -> how to build its recommender; their longest window decides how much history is kept.
         watch: told of progress.
+        executor: where users live; None: in this process.
 
     Raises:
         CatalogueError: the table of items cannot be used.
@@ -105,7 +114,7 @@ def prepare(scenario: Scenario, directory: Path, policy: Build, arms: Mapping[st
     """
     world = scenario_world(scenario, directory)
     length = max((build_recommender(name, build).traits.history_length for name, build in arms.items()), default=0)
-    start = warm_up(scenario, world, policy, length, watch)
+    start = warm_up(scenario, world, policy, length, watch, executor)
     if scenario.ab_test is not None:
         rehearse(
             scenario.metrics, start.log, world.catalogue.features,
@@ -127,7 +136,20 @@ def scenario_world(scenario: Scenario, directory: Path) -> World:
     return build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
 
 
-def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int, watch: Watch) -> Snapshot:
+def workplace(scenario: Scenario, executor: Executor | None = None) -> Workplace:
+    """Where the users of a scenario live: with an executor, or in this process."""
+    execution = scenario.execution
+    return Workplace(executor or Here(), execution.cell_users, execution.call_timeout / TICKS_PER_SECOND)
+
+
+def warm_up(
+    scenario: Scenario,
+    world: World,
+    policy: Build,
+    history_length: int,
+    watch: Watch,
+    executor: Executor | None = None,
+) -> Snapshot:
     """Let the logging policy serve until the arms part.
 
     Args:
@@ -136,6 +158,7 @@ def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int
         policy: builds the logging policy.
         history_length: the longest window of feedback that anybody will ask for afterwards.
         watch: told of progress.
+        executor: where users live; None: in this process.
 
     Raises:
         EngineError: the logging policy broke its contract.
@@ -144,7 +167,7 @@ def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int
     length = max(build_recommender("logging_policy", policy).traits.history_length, history_length)
     model = fit_arm("logging_policy", policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch)
     platform = scenario.platform.model_copy(update={"retrain_every": None})
-    service = Service("logging_policy", policy, platform)
+    service = Service("logging_policy", policy, platform, workplace=workplace(scenario, executor))
     return simulate(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
@@ -152,10 +175,17 @@ def warm_up(scenario: Scenario, world: World, policy: Build, history_length: int
     ).end  # fmt: skip
 
 
-def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
+def run_arm(study: Study, name: str, build: Build, watch: Watch, executor: Executor | None = None) -> ArmOutcome:
     """Train one arm on the warm-up's log and run what the scenario asks of it alone.
 
     An A/B test whose arms share one world is not among that (`run_mixed`).
+
+    Args:
+        study: what the arms share.
+        name: of the arm.
+        build: makes its unfitted recommender.
+        watch: told of progress.
+        executor: where users live; None: in this process.
 
     Raises:
         EngineError: the recommender could not be trained or broke its contract.
@@ -166,7 +196,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch) -> ArmOutcome:
     clock = perf_counter()
     model = fit_arm(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
     seconds["training"] = perf_counter() - clock
-    service = Service(name, build, platform, retrain_from=start.tick)
+    service = Service(name, build, platform, start.tick, workplace(scenario, executor))
     log, branches = _EMPTY, None
     if isinstance(scenario.ab_test, PairedABTest):
         clock = perf_counter()
@@ -199,13 +229,16 @@ def assignment(study: Study, settings: MixedABTest) -> Assignment:
     )  # fmt: skip
 
 
-def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[ArmOutcome, ...]:
+def run_mixed(
+    study: Study, builds: Mapping[str, Build], watch: Watch, executor: Executor | None = None
+) -> tuple[ArmOutcome, ...]:
     """Train all arms on the warm-up's log and run the A/B test in which they share one world.
 
     Args:
         study: what the arms share.
         builds: arm -> how to build its recommender.
         watch: told of progress.
+        executor: where users live; None: in this process.
 
     Returns:
         What each arm served, in the scenario's order, then what the holdout was served; nothing for other designs.
@@ -230,7 +263,8 @@ def run_mixed(study: Study, builds: Mapping[str, Build], watch: Watch) -> tuple[
         own = scenario.platform_of(policy)
         if policy != name:
             own = own.model_copy(update={"retrain_every": None})
-        arms.append(MixedArm(Service(name, builds[policy], own, retrain_from=start.tick), models[policy]))
+        service = Service(name, builds[policy], own, start.tick, workplace(scenario, executor))
+        arms.append(MixedArm(service, models[policy]))
     clock, until = perf_counter(), start.tick + settings.duration
     logs = simulate_mixed(
         world, behaviour_of(world), arms, start, plan.stretches, pooled=settings.training == "pooled",
