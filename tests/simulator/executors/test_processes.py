@@ -134,7 +134,7 @@ class Failing(Uniform):
 
 def test_an_error_in_a_worker_is_the_error_of_the_simulation(two):
     built = at(two, replace(service("uniform"), build=Failing), 3)
-    with pytest.raises(EngineError, match=r"arm uniform: recommend on a batch of 3 .* failed: KeyError: 'weights'"):
+    with pytest.raises(EngineError, match=r"arm uniform: recommend on a batch of \d .* failed: KeyError: 'weights'"):
         lived(small_world(), UtilityBehaviour(), built, DAY)
 
 
