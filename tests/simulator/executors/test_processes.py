@@ -101,7 +101,7 @@ class Deaf(Uniform):
     """As code of C may hang: no signal is heard."""
 
     def recommend(self, requests, k, draws):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
         while requests.user.max() >= 3:
             sleep(1)
         return super().recommend(requests, k, draws)
