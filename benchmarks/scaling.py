@@ -76,7 +76,7 @@ class MatrixProduct:
 
 
 def _factors(ids: Int32) -> Float32:
-    return np.sin(ids[:, None] * np.arange(1, FACTORS + 1) * 0.7391).astype(np.float32)
+    return np.asarray(np.sin(ids[:, None] * np.arange(1, FACTORS + 1) * 0.7391), dtype=np.float32)
 
 
 @dataclass(frozen=True)

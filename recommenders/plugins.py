@@ -104,7 +104,12 @@ class Kind:
         """
         module_name, _, attribute = entry.target.partition(":")
         try:
-            return getattr(importlib.import_module(module_name), attribute)
+            module = importlib.import_module(module_name)
+            if not hasattr(module, attribute):
+                close = difflib.get_close_matches(attribute, dir(module), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise AttributeError(f"module {module_name!r} has no attribute {attribute!r}{hint}")
+            return getattr(module, attribute)
         except (Exception, SystemExit) as error:  # importing somebody's module may raise whatever it likes
             plain = isinstance(error, ImportError | AttributeError)
             reason = str(error) if plain else f"{type(error).__name__}: {error}"

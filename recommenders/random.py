@@ -78,12 +78,25 @@ def distinct_ranks(uniform: Float64, population: int) -> Int32:
     k = uniform.shape[1]
     steps = np.arange(k)[:, None]
     # Columns as rows of memory: the loops below run over k, each step over all requests at once.
-    target = (steps + uniform.T * (population - steps)).astype(np.int32)
-    chosen = target.copy()
+    target = (steps + np.ascontiguousarray(uniform.T) * (population - steps)).astype(np.int32)
+    # Where no two swaps of a row touch the same position, as in nearly all rows, every swap finds what was there first.
+    touches = ((target < k) & (target != steps)).any(axis=0)
+    for distance in range(1, k):
+        again = np.flatnonzero(target[distance:] == target[:-distance])
+        touches[again % len(touches)] = True
+    rows = np.flatnonzero(touches)
+    if len(rows):
+        target[:, rows] = _resolved(target[:, rows])
+    return np.ascontiguousarray(target.T)
+
+
+def _resolved(target: Int32) -> Int32:
+    """What each swap finds at its target, after those before it: int32[k, n] from int32[k, n]."""
+    found = target.copy()
     left = np.empty_like(target)
-    for i in range(k):
+    for i in range(len(target)):
         left[i] = i
         for j in range(i):
             np.copyto(left[i], left[j], where=target[j] == i)
-            np.copyto(chosen[i], left[j], where=target[j] == target[i])
-    return np.ascontiguousarray(chosen.T)
+            np.copyto(found[i], left[j], where=target[j] == target[i])
+    return found

@@ -98,7 +98,8 @@ def eligible_items(eligible: Bool, k: int) -> Int32:
     Raises:
         RecommenderError: fewer than `k` items are eligible.
     """
-    candidates = np.flatnonzero(eligible).astype(np.int32)
+    everything = bool(eligible.all())
+    candidates = np.arange(len(eligible), dtype=np.int32) if everything else np.flatnonzero(eligible).astype(np.int32)
     if len(candidates) < k:
         raise RecommenderError(f"eligible: got {len(candidates)} eligible items, expected at least k = {k}")
     return candidates

@@ -53,6 +53,7 @@ class Purpose(IntEnum):
     RECOMMENDER_ANEW = 18
     USER_MODEL = 19
     EPISODE = 20
+    LOG_SAMPLE = 21
 
 
 BY_USER = frozenset(
@@ -100,6 +101,7 @@ def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:
     return out
 
 
+@lru_cache(maxsize=4096)
 def _round_keys(key: tuple[int, int]) -> npt.NDArray[np.uint64]:
     """uint64[rounds, 2, 1]: the key moved on by a constant for each round."""
     steps = np.arange(_ROUNDS, dtype=np.uint64)[:, None] * _WEYL
@@ -158,7 +160,7 @@ class Draws:
             arrays[0] = arrays[0] + self.first_user
         for place, array in enumerate(arrays):
             _check_range(place, array)
-        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+        shape = np.broadcast(*arrays).shape
         counter = np.zeros((4, *shape), dtype=np.uint32)
         for place, array in enumerate(arrays):
             counter[place] = array

@@ -15,6 +15,8 @@ from recommenders.base import Feedback
 from recommenders.files import open_regular
 from recommenders.parquet_files import read_parquet
 from simulator.engine.log import EventLog
+from simulator.engine.log_files import LogFileError
+from simulator.engine.log_parts import stored_cells
 from simulator.experiment.results import Manifest, Results
 from simulator.report.frame import Frame
 from simulator.report.runs import REPORT_FILE, SCENARIO_FILE
@@ -65,9 +67,10 @@ class FinishedRun:
         return list(self.manifest.log_sha256)
 
     def events(self, *names: str) -> Frame:
-        """Event logs, one row an impression: docs/glossary.md says what the columns are.
+        """Event logs, one row an impression: docs/log.md says what the columns are.
 
-        A column for each kind of feedback, such as `dislike`, says which flags are in `feedback`.
+        A column for each kind of feedback, such as `dislike`, says which flags are in `feedback`. All rows are held in
+        memory: of a log that is streamed, `engine.log_parts.read_cells` reads a cell at a time.
 
         Args:
             names: of `logs()`; without any, what each arm served in the A/B test.
@@ -81,7 +84,7 @@ class FinishedRun:
         for name in chosen:
             if name not in known:
                 raise LookupError(f"events: got {name!r}, expected {one_of(known, name)}")
-        tables = [_read(self.folder / _EVENTS / f"{name}.parquet") for name in chosen]
+        tables = [_read(path) for name in chosen for path in _files(self.folder / _EVENTS, name)]
         return Frame(pa.concat_tables(tables).combine_chunks() if tables else pa.table({}))
 
     @property
@@ -103,8 +106,11 @@ class FinishedRun:
         """Copy everything to a new folder, such as that of a run which would go with its object.
 
         Raises:
-            OSError: the folder is there already, or cannot be written.
+            ReportError: the folder is there already.
+            OSError: it cannot be written.
         """
+        if Path(folder).exists():
+            raise ReportError(f"{folder}: got a folder that is there already, expected a new one")
         shutil.copytree(self.folder, folder)
         return FinishedRun(Path(folder), self.results, self.manifest)
 
@@ -120,14 +126,26 @@ class FinishedRun:
         return "".join([*parts, f"<p>Report: <code>{escape(self.report)}</code></p>"])
 
 
+def _files(events: Path, name: str) -> list[Path]:
+    """The file of a log, or the parts of one that is streamed, by cell."""
+    if not (events / name).is_dir():
+        return [events / f"{name}.parquet"]
+    try:
+        return [part for cell in stored_cells(events / name) for part in cell.parts()]
+    except LogFileError as error:
+        raise ReportError(str(error)) from error
+
+
 def _read(path: Path) -> pa.Table:
     try:
         with open_regular(path) as file:
             table = read_parquet(file, ["arm", *EventLog.DTYPES])
-        flags = table["feedback"]
+        table = table.set_column(0, "arm", table["arm"].cast(pa.string()))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ReportError(f"{path}: got {error}, expected an event log written by pushback") from error
-    table = table.set_column(0, "arm", table["arm"].cast(pa.string()))
+    if "feedback" not in table.column_names:  # the scenario wanted other columns
+        return table
+    flags = table["feedback"]
 
     def with_flag(so_far: pa.Table, flag: Feedback) -> pa.Table:
         is_set = pc.not_equal(pc.bit_wise_and(flags, pa.scalar(int(flag), pa.uint8())), pa.scalar(0, pa.uint8()))

@@ -20,7 +20,7 @@ class _Speed(ProgressColumn):
         impressions, elapsed = task.fields["impressions"], perf_counter() - task.fields["since"]
         if not impressions or elapsed <= 0:
             return Text("")
-        return Text(f"{impressions / elapsed / 1000:,.0f}k impressions/s", style="dim")
+        return Text(f"{impressions / elapsed / 1000:,.0f}k/s", style="dim")
 
 
 class StudyProgress:
@@ -30,8 +30,8 @@ class StudyProgress:
         self._progress = Progress(
             TextColumn("{task.fields[who]:<16}"),
             TextColumn("{task.description:<15}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[where]:>18}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[where]:>15}"),
             TimeRemainingColumn(compact=True),
             _Speed(),
             console=console,
@@ -54,7 +54,7 @@ class StudyProgress:
         """Tell how far a stage has come; `impressions` are those since last told."""
         if who in self._finished:  # a message that came late
             return
-        where = f"day {done:.1f} of {total:g}" if impressions else f"{done:g} of {total:g}"
+        where = f"day {done:.1f} of {total:.3g}" if impressions else f"{done:g} of {total:g}"
         task_id = self._tasks.get(who)
         if task_id is None:
             task_id = self._progress.add_task(
@@ -63,7 +63,10 @@ class StudyProgress:
             self._tasks[who] = task_id
         task = next(t for t in self._progress.tasks if t.id == task_id)
         if task.description != stage:
-            self._progress.reset(task.id, total=total, description=stage, impressions=0, since=perf_counter())
+            # Fields that `reset` is not given are gone.
+            self._progress.reset(
+                task.id, total=total, description=stage, who=who, where=where, impressions=0, since=perf_counter()
+            )
         self._progress.update(
             task.id,
             completed=max(task.completed, done),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -23,27 +24,48 @@ from recommenders.base import Recommender
 from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
 from simulator.commands.logs import SHIPPED_PREFIX, LogOptions, open_log
+from simulator.draws import Draws
 from simulator.engine.cells import Executor
+from simulator.engine.checkpoints import Period, Stages
 from simulator.engine.log import EventLog
-from simulator.engine.log_files import log_hash, write_log
+from simulator.engine.log_files import log_hash
+from simulator.engine.log_sample import LogSample
 from simulator.executors.processes import in_processes
+from simulator.executors.ray_actors import in_ray
+from simulator.experiment.cell_metrics import read_test
 from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
-from simulator.experiment.study import ArmOutcome, Study, estimate, prepare, run_arm, run_mixed
+from simulator.experiment.study import ArmOutcome, Study, Watch, estimate, prepare, run_arm, run_mixed
 from simulator.finished import FinishedRun
+from simulator.interruption import Asked, Interruption, interruptible
+from simulator.measuring import side_by_side
 from simulator.progress import StudyProgress, throttled
 from simulator.report import (
     ReportError,
     answer_sentence,
+    load_run,
     manifest_to_json,
     results_to_json,
     write_report,
     write_reports,
 )
+from simulator.report.runs import EVENTS_FOLDER, MANIFEST_FILE, RESULTS_FILE
 from simulator.scenario.ab_tests import PairedABTest
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
-from simulator.scenario.schema import Policy
-from simulator.workers import SPAWN, done_by_workers
+from simulator.scenario.schema import Policy, Scenario
+from simulator.unfinished import (
+    Lock,
+    begin,
+    checkpoint_files,
+    finish,
+    is_written,
+    locked,
+    new_folder,
+    read_manifest,
+    read_scenario,
+    resumed,
+)
+from simulator.workers import SPAWN, WorkerDiedError, done_by_workers
 
 _PACKAGES = ("pushback", "numpy", "scipy", "torch", "simpy", "pydantic", "pyarrow")
 _SIMULATING = ("warm-up", "A/B test", "counterfactual")
@@ -53,19 +75,65 @@ _ONE_WORLD = "one world"
 _Tell = Callable[[str, str, float, float, int], None]
 
 
+CHECKPOINT_SECONDS = 300.0
+"""Wall clock between two checkpoints of a stage that takes long, where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Labour:
+    """How many processes do the work, and where; it never changes a result.
+
+    Attributes:
+        jobs: arms that run at the same time, each in a process of its own; 1 runs them one after the other.
+        workers: processes in which the users of an arm live; if more than one, arms run one after the other.
+        ray: address of a Ray cluster on which the workers are, or `local` to start one here; None: on this machine.
+    """
+
+    jobs: int = 1
+    workers: int = 1
+    ray: str | None = None
+
+    @contextmanager
+    def executor(self) -> Iterator[Executor | None]:
+        """Where users live as long as the block lasts; None: wherever their arm runs.
+
+        Raises:
+            EngineError: Ray is not there.
+        """
+        if self.ray is not None:
+            with in_ray(self.ray, self.workers) as executor:
+                yield executor
+        elif self.workers > 1:
+            with in_processes(self.workers) as executor:
+                yield executor
+        else:
+            yield None
+
+
 class RunInterruptedError(Exception):
-    """The user stopped a run; the message says what is left of it."""
+    """The user stopped a run; the message says what is left of it.
+
+    Attributes:
+        exit_code: of a command: 130 after Ctrl-C, 143 after a SIGTERM.
+    """
+
+    def __init__(self, message: str, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class RunStoppedError(Exception):
+    """A run could not go on, such as on a full disk; the message says why, and how to go on once that is mended."""
 
 
 def run_scenario(
     loaded: LoadedScenario,
     *,
     out: Path,
-    jobs: int,
+    labour: Labour,
     console: Console,
     command: str,
-    workers: int = 1,
-    ray: str | None = None,
+    checkpoint_seconds: float | None = CHECKPOINT_SECONDS,
 ) -> FinishedRun:
     """Run a scenario and write its folder `out/<scenario>/<run>/`.
 
@@ -74,34 +142,30 @@ def run_scenario(
     Args:
         loaded: the scenario.
         out: the folder of all runs.
-        jobs: arms that run at the same time, each in a process of its own; 1 runs them here. Never changes a result.
+        labour: how many processes do the work.
         console: shows progress if it is a terminal.
         command: the command line or the call, for the manifest.
-        workers: processes in which the users of an arm live; arms then run one after the other. Never changes a result.
-        ray: address of a Ray cluster on which the workers are, or `local` to start one here; None: on this machine.
+        checkpoint_seconds: wall clock between two checkpoints of a stage; None: only finished stages are kept, and how
+            far a stage has come when the run is asked to stop.
 
     Raises:
-        WorkerDiedError: workers died again and again.
         EngineError, RecommenderError, CatalogueError: the scenario cannot be run.
         ReportError: a report that the scenario names failed; the run itself is whole.
         OSError: the folder cannot be written.
-        RunInterruptedError: the user pressed Ctrl-C.
+        RunInterruptedError: the user pressed Ctrl-C, or the process got a SIGTERM.
+        RunStoppedError, WorkerDiedError: the disk is full, or a process died; `resume_run` goes on.
     """
-    keep_freed_memory()
     scenario = loaded.scenario
     started = datetime.now(UTC)
-    folder = _new_folder(out / loaded.name, f"{started:%Y%m%d-%H%M%S}-seed{scenario.seed}")
-    part = folder.with_name(folder.name + ".partial")
-    (part / "events").mkdir(parents=True)
+    folder = new_folder(out / loaded.name, f"{started:%Y%m%d-%H%M%S}-seed{scenario.seed}")
     yaml = resolved_yaml(scenario)
-    (part / "scenario.yaml").write_text(yaml, encoding="utf-8")
     manifest = Manifest(
         run=folder.name,
         scenario=loaded.name,
         seed=scenario.seed,
         scenario_sha256=hashlib.sha256(yaml.encode()).hexdigest(),
         log_sha256={},
-        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        versions=_versions(),
         machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         started_utc=started.isoformat(timespec="seconds"),
         seconds={},
@@ -109,42 +173,92 @@ def run_scenario(
         impressions_per_second=0.0,
         command=command,
         complete=False,
+        directory=str(loaded.path.parent.resolve()),
     )
-    _write(part / "manifest.json", manifest_to_json(manifest))
+    part = begin(folder, yaml, manifest)
+    with locked(part) as lock:
+        return _complete(loaded, part, manifest, lock, labour, console, checkpoint_seconds)
+
+
+def resume_run(
+    part: Path, *, labour: Labour, console: Console, checkpoint_seconds: float | None = CHECKPOINT_SECONDS
+) -> FinishedRun:
+    """Go on with a run that was stopped; its results are those of a run that was not.
+
+    Args:
+        part: the folder of the unfinished run.
+        labour, console, checkpoint_seconds: as for `run_scenario`, whatever they were before.
+
+    Raises:
+        ResumeError: the run is being written by another process, or its folder is damaged.
+        ForeignCheckpointError: what was kept is of another scenario, version or user model.
+        Exception: as `run_scenario`.
+    """
+    with locked(part) as lock:
+        manifest = read_manifest(part)
+        loaded = read_scenario(part, manifest)
+        if not is_written(part, manifest):
+            manifest, changed = resumed(manifest, _versions())
+            if changed:
+                console.print(f"warning: {'; '.join(changed)}: results may differ from those of one go", style="yellow")
+            _write(part / MANIFEST_FILE, manifest_to_json(manifest))
+        return _complete(loaded, part, manifest, lock, labour, console, checkpoint_seconds)
+
+
+def _complete(
+    loaded: LoadedScenario,
+    part: Path,
+    manifest: Manifest,
+    lock: Lock,
+    labour: Labour,
+    console: Console,
+    checkpoint_seconds: float | None,
+) -> FinishedRun:
+    """Do what is left of a run, whose folder is then whole."""
+    keep_freed_memory()
+    again = f"pushback resume {shlex.quote(str(part))}"
+    with interruptible(SPAWN.Value("b", 0, lock=False)) as interruption:
+        stages = Stages(checkpoint_files(part, manifest), Period(checkpoint_seconds, Asked(interruption.flag)))
+        try:
+            if not is_written(part, manifest):
+                with labour.executor() as executor:
+                    results, manifest = _run(
+                        loaded, part, manifest, stages, interruption, lock, labour.jobs, executor, console
+                    )
+                _write(part / RESULTS_FILE, results_to_json(results))
+                _write(part / MANIFEST_FILE, manifest_to_json(manifest))
+            _thin(part, loaded.scenario)
+            write_report(part)
+            folder = finish(part)
+        except KeyboardInterrupt:
+            left = f"the unfinished run is left in {part}; to go on: {again}"
+            raise RunInterruptedError(f"{interruption.word}; {left}", interruption.exit_code) from None
+        except WorkerDiedError as error:
+            raise WorkerDiedError(f"{error}\nWhat was finished is kept; to go on: {again}") from error
+        except OSError as error:
+            reason = f"{error.filename or part}: got {error.strerror or error}, expected a folder that can be written"
+            raise RunStoppedError(f"{reason}\nWhat was finished is kept; once this is mended: {again}") from error
+    found = load_run(folder)
+    _write_own_reports(loaded, folder)
+    return FinishedRun(folder, found.results, found.manifest)
+
+
+def _write_own_reports(loaded: LoadedScenario, folder: Path) -> None:
+    """The reports that a scenario names.
+
+    Raises:
+        ReportError: one failed.
+    """
+    names = loaded.scenario.reports
     try:
-        with _executor(workers, ray) as executor:
-            results, manifest = _run(loaded, part, manifest, jobs, console, executor)
-    except KeyboardInterrupt:
-        raise RunInterruptedError(f"interrupted; the unfinished run is left in {part}") from None
-    _write(part / "results.json", results_to_json(results))
-    _write(part / "manifest.json", manifest_to_json(replace(manifest, complete=True)))
-    write_report(part)
-    os.replace(part, folder)
-    try:
-        write_reports(scenario.reports, folder)
+        write_reports(names, folder)
     except ReportError as error:
-        again = f"mend it, then: pushback report {folder} {' '.join(f'--with {name}' for name in scenario.reports)}"
+        again = f"mend it, then: pushback report {folder} {' '.join(f'--with {name}' for name in names)}"
         raise ReportError(f"{error}\nThe run itself is whole, in {folder}; {again}") from error
-    return FinishedRun(folder, results, replace(manifest, complete=True))
 
 
-@contextmanager
-def _executor(workers: int, ray: str | None) -> Iterator[Executor | None]:
-    if ray is not None:
-        from simulator.executors.ray_actors import in_ray
-
-        with in_ray(ray, workers) as executor:
-            yield executor
-    elif workers > 1:
-        with in_processes(workers) as executor:
-            yield executor
-    else:
-        yield None
-
-
-def _new_folder(parent: Path, name: str) -> Path:
-    candidates = (parent / (name if n == 1 else f"{name}-{n}") for n in range(1, 1000))
-    return next(c for c in candidates if not c.exists() and not c.with_name(c.name + ".partial").exists())
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _write(path: Path, text: str) -> None:
@@ -157,59 +271,101 @@ def _run(
     loaded: LoadedScenario,
     part: Path,
     manifest: Manifest,
+    stages: Stages,
+    interruption: Interruption,
+    lock: Lock,
     jobs: int,
-    console: Console,
     executor: Executor | None,
+    console: Console,
 ) -> tuple[Results, Manifest]:
     scenario = loaded.scenario
     seconds: dict[str, float] = {}
     clock = perf_counter()
     builds = {arm.name: _builder(arm) for arm in scenario.arms}
     with StudyProgress(console) as progress:
+        interruption.patient = True
         tell = throttled(progress.update)
+        before = stages.within("world", "warm_up")
         study = prepare(
-            scenario, loaded.path.parent, _builder(scenario.logging_policy), builds, partial(tell, "all arms"),
-            executor,
+            scenario, loaded.path.parent, _builder(scenario.logging_policy), builds, _watch(tell, "all arms", before),
+            before, part / EVENTS_FOLDER, executor,
         )  # fmt: skip
         progress.finish("all arms")
         study = replace(study, histories=_histories(loaded, study))
-        write_log(part / "events" / "warm_up.parquet", "warm_up", study.start.log)
-        seconds["warm-up"] = perf_counter() - clock
+        if study.streamed is None:
+            _write_log(part, "warm_up", "warm_up", study.start.log, stages, scenario)
+        seconds["warm-up"] = before.took["warm_up"]
         outcomes: dict[str, ArmOutcome] = {}
-        for outcome in run_mixed(study, builds, partial(tell, _ONE_WORLD), executor):
-            _write_logs(part, outcome)
+        together = stages.within("one_world", _ONE_WORLD)
+        for outcome in run_mixed(study, builds, _watch(tell, _ONE_WORLD, together), together, executor):
+            _write_logs(part, outcome, stages, scenario)
             outcomes[outcome.name] = outcome
             seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in outcome.seconds.items()}
         progress.finish(_ONE_WORLD)
-        for outcome in _outcomes(study, jobs, tell, executor):
+        for outcome in _outcomes(study, stages, lock, jobs, executor, tell):
             progress.finish(outcome.name)
-            _write_logs(part, outcome)
-            together = outcomes.get(outcome.name)
-            outcomes[outcome.name] = outcome if together is None else replace(outcome, log=together.log)
+            _write_logs(part, outcome, stages, scenario)
+            shared = outcomes.get(outcome.name)
+            outcomes[outcome.name] = outcome if shared is None else replace(outcome, log=shared.log)
             seconds |= {f"{outcome.name}: {stage}": took for stage, took in outcome.seconds.items()}
         ordered = [outcomes[name] for name in dict.fromkeys([*builds, *outcomes])]
+        stages.stop_if_asked()
+        interruption.patient = False
     clock_estimates = perf_counter()
-    results = estimate(study, loaded.name, ordered)
+    readings = None if study.streamed is None else read_test(study.streamed, side_by_side(jobs))
+    results = estimate(study, loaded.name, ordered, readings)
     results = replace(results, answer=answer_sentence(results))
     seconds["estimates"] = perf_counter() - clock_estimates
     seconds["total"] = perf_counter() - clock
-    logs = {"warm_up": study.start.log}
+    logs = {} if study.streamed else {"warm_up": study.start.log}
     for outcome in ordered:
         logs |= _logs(outcome)
+    hashes = {name: log_hash(log) for name, log in logs.items()}
     impressions = sum(len(log) for log in logs.values())
+    if readings is not None:
+        streamed = {"warm_up": readings.warm_up, **readings.by_arm}
+        hashes = {name: found.sha256 for name, found in streamed.items()} | hashes
+        impressions += sum(found.n_rows for found in streamed.values())
     simulating = sum(took for stage, took in seconds.items() if stage.endswith(_SIMULATING))
     return results, replace(
         manifest,
-        log_sha256={name: log_hash(log) for name, log in logs.items()},
+        log_sha256=hashes,
         seconds={stage: round(took, 3) for stage, took in seconds.items()},
         impressions=impressions,
         impressions_per_second=round(impressions / simulating, 1),
+        complete=True,
+        directory="",
     )
 
 
-def _write_logs(part: Path, outcome: ArmOutcome) -> None:
+def _write_logs(part: Path, outcome: ArmOutcome, stages: Stages, scenario: Scenario) -> None:
     for name, log in _logs(outcome).items():
-        write_log(part / "events" / f"{name}.parquet", outcome.name, log)
+        _write_log(part, name, outcome.name, log, stages, scenario)
+
+
+def _write_log(part: Path, name: str, arm: str, log: EventLog, stages: Stages, scenario: Scenario) -> None:
+    """Write what is wanted of an event log, or give one that a stage has written a second name."""
+    path = part / EVENTS_FOLDER / f"{name}.parquet"
+    sample = _sample(scenario)
+    written = None if stages.files is None or not sample.is_everything else stages.files.file_of(log, arm)
+    if written is not None:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system without hard links
+            os.link(written, path)
+            return
+    sample.write(path, arm, log)
+
+
+def _sample(scenario: Scenario) -> LogSample:
+    """What of the logs a scenario wants to be written."""
+    return LogSample(Draws(scenario.seed), scenario.log.user_share, scenario.log.columns)
+
+
+def _thin(part: Path, scenario: Scenario) -> None:
+    """Leave of streamed logs what the scenario wants, now that all is computed; it may be done again."""
+    for folder in sorted((part / EVENTS_FOLDER).iterdir()):
+        if folder.is_dir():
+            _sample(scenario).thin(folder, folder.name)
 
 
 def _logs(outcome: ArmOutcome) -> dict[str, EventLog]:
@@ -260,23 +416,43 @@ def _builder(policy: Policy) -> Callable[[], Recommender]:
     return partial(build, policy.recommender, policy.config)
 
 
-def _outcomes(study: Study, jobs: int, tell: _Tell, executor: Executor | None) -> Iterator[ArmOutcome]:
+def _watch(tell: _Tell, who: str, stages: Stages) -> Watch:
+    """Told of progress; a training can be stopped there, as nothing of it is kept before it is done."""
+
+    def watch(stage: str, done: float, total: float, impressions: int) -> None:
+        tell(who, stage, done, total, impressions)
+        if stage == "training":
+            stages.stop_if_asked()
+
+    return watch
+
+
+def _outcomes(
+    study: Study, stages: Stages, lock: Lock, jobs: int, executor: Executor | None, tell: _Tell
+) -> Iterator[ArmOutcome]:
     arms = study.scenario.arms
     if not isinstance(study.scenario.ab_test, PairedABTest) and study.scenario.counterfactual is None:
         return  # nothing that an arm does alone
     if executor is not None or jobs <= 1 or len(arms) == 1:
         for arm in arms:
-            yield run_arm(study, arm.name, _builder(arm), partial(tell, arm.name), executor)
+            yield _run_arm(study, arm.name, stages, tell, executor)
         return
     messages: Queue[tuple[str, str, float, float, int] | None] = SPAWN.Queue()
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
     names = [(arm.name,) for arm in arms]
+    given = (_Given(study, stages, lock, messages),)
     try:
-        yield from done_by_workers(min(jobs, len(arms)), names, _run_here, _adopt, (study, messages))
+        yield from done_by_workers(min(jobs, len(arms)), names, _run_here, _adopt, given)
     finally:
         messages.put(None)
         listener.join(_LISTENER_SECONDS)
+
+
+def _run_arm(study: Study, name: str, stages: Stages, tell: _Tell, executor: Executor | None = None) -> ArmOutcome:
+    arm = next(a for a in study.scenario.arms if a.name == name)
+    own = stages.within(f"arms/{name}", name)
+    return run_arm(study, name, _builder(arm), _watch(tell, name, own), own, executor)
 
 
 def _listen(messages: Queue[tuple[str, str, float, float, int] | None], tell: _Tell) -> None:
@@ -286,17 +462,27 @@ def _listen(messages: Queue[tuple[str, str, float, float, int] | None], tell: _T
 
 _LISTENER_SECONDS = 5
 """How long a killed worker's unfinished message may hold up the end of a run."""
-_worker: dict[str, object] = {}
-"""What a worker process was given when it started: the study and where to tell of progress."""
 
 
-def _adopt(study: Study, messages: Queue[tuple[str, str, float, float, int] | None]) -> None:
-    _worker["study"], _worker["messages"] = study, messages
+@dataclass(frozen=True)
+class _Given:
+    """What a worker process is given when it starts; the lock so that it is held as long as the worker lives."""
+
+    study: Study
+    stages: Stages
+    lock: Lock
+    messages: Queue[tuple[str, str, float, float, int] | None]
+
+
+_worker: list[_Given] = []
+"""In a worker process: what it was given."""
+
+
+def _adopt(given: _Given) -> None:
+    _worker.append(given)
 
 
 def _run_here(name: str) -> ArmOutcome:
-    study, messages = _worker["study"], _worker["messages"]
-    assert isinstance(study, Study)
-    arm = next(a for a in study.scenario.arms if a.name == name)
-    put = throttled(lambda *message: messages.put(message))  # type: ignore[attr-defined]
-    return run_arm(study, name, _builder(arm), partial(put, name))
+    given = _worker[0]
+    put = throttled(lambda *message: given.messages.put(message))
+    return _run_arm(given.study, name, given.stages, put)

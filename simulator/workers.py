@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from typing import Any, TypeVar
 
 from simulator.allocator import keep_freed_memory
+from simulator.engine.checkpoints import StoppedError
 
 Result = TypeVar("Result")
 SPAWN = multiprocessing.get_context("spawn")
@@ -40,13 +41,20 @@ def done_by_workers(
 
     Raises:
         WorkerDiedError: a worker died.
+        StoppedError: the tasks were asked to stop, and all have.
         Exception: whatever a task raised; the workers are then stopped.
     """
     executor = ProcessPoolExecutor(n_workers, SPAWN, _start, (adopt, given))
     try:
-        futures: list[Future[Result]] = [executor.submit(work, *task) for task in tasks]
-        for future in as_completed(futures):
-            yield future.result()
+        stopped: BaseException | None = None
+        # No name for the list: it would keep every result until the end.
+        for future in as_completed([executor.submit(work, *task) for task in tasks]):
+            if isinstance(future.exception(), StoppedError):
+                stopped = future.exception()  # the others come to a good place, too
+            else:
+                yield future.result()
+        if stopped is not None:
+            raise stopped
     except BrokenProcessPool as error:
         raise WorkerDiedError(
             "a worker process died (out of memory, or a script that begins its work when imported?); try one job"
@@ -54,7 +62,7 @@ def done_by_workers(
     except BaseException:
         # Workers that are busy would be waited for; their work is lost in any case.
         for process in multiprocessing.active_children():
-            process.terminate()
+            process.kill()
         raise
     finally:
         executor.shutdown(cancel_futures=True)
@@ -68,7 +76,8 @@ def _start(adopt: Callable[..., None], given: tuple[Any, ...]) -> None:
 def prepare_worker() -> None:
     """Make this process a worker: it leaves Ctrl-C to the command that started it, and ends when that is gone."""
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     Thread(target=_follow_parent, daemon=True).start()
 
 

@@ -23,13 +23,15 @@ def main() -> None:
     \b
     Begin here:
       pushback run quickstart              run a shipped scenario and write its report
+      pushback resume RUN                  go on with a run that was stopped
       pushback list                        what there is to build a scenario from
       pushback validate my_scenario.yaml   all faults of a scenario, with line and column
       pushback backtest --log FILE         recommenders on your own log (see backtest --help)
       pushback check my_module:MyClass     what every recommender must keep, tried on yours
       pushback validate-stats              whether the statistics can be trusted
 
-    Exit codes: 0 success, 1 a threshold or a check failed, 2 an error in what was given, 130 interrupted.
+    Exit codes: 0 success, 1 a threshold or a check failed, 2 an error in what was given, 130 interrupted,
+    143 terminated.
     """
     prefer_one_thread()
 
@@ -40,6 +42,7 @@ for _command in (
     scenarios.schema,
     scenarios.list_,
     scenarios.targets,
+    runs.resume,
     runs.report,
     runs.compare,
     runs.power,

@@ -1,4 +1,4 @@
-"""Commands on finished runs: their reports, two side by side, the next test planned from one."""
+"""Commands on runs: going on with a stopped one; reports of finished ones, two side by side, the next test planned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,53 @@ from pathlib import Path
 
 import click
 
-from simulator.cli.shell import fail
+from simulator.cli.shell import checkpoint_option, fail, jobs_option, labour, ray_option, tell_run, workers_option
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder in which a run is looked for by its name.",
+)
+@jobs_option
+@workers_option
+@ray_option
+@checkpoint_option
+@click.pass_context
+def resume(
+    ctx: click.Context,
+    run: str,
+    results: Path,
+    jobs: int,
+    workers: int,
+    ray: str | None,
+    checkpoint_seconds: float | None,
+) -> None:
+    """Go on with a run that was stopped, by Ctrl-C, a crash, a full disk or a power cut.
+
+    RUN is the folder of an unfinished run, with `.partial` or without, or the run's name alone. The event logs and
+    the results are those of a run that was never stopped, whatever the number of jobs and workers before and now.
+
+    \b
+    Examples:
+      pushback list runs
+      pushback resume results/quickstart/RUN.partial
+      pushback resume RUN --jobs 4
+    """
+    from rich.console import Console
+
+    from simulator.running import resume_run
+    from simulator.unfinished import find
+
+    part, work = find(run, results), labour(ctx, jobs, workers, ray)
+    tell_run(
+        ctx,
+        lambda: resume_run(part, labour=work, console=Console(stderr=True), checkpoint_seconds=checkpoint_seconds),
+    )
 
 
 @click.command()

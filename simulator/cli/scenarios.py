@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-from simulator.cli.shell import INTERRUPTED, SCENARIO_HELP, UserError, command_line, fail, load, set_option, write
+from simulator.cli.shell import (
+    SCENARIO_HELP,
+    UserError,
+    checkpoint_option,
+    command_line,
+    fail,
+    jobs_option,
+    labour,
+    load,
+    ray_option,
+    set_option,
+    tell_run,
+    workers_option,
+    write,
+)
 
 _KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "presets", "runs")
 
@@ -25,25 +37,10 @@ _KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "pres
     help="Folder of results; the run gets a folder SCENARIO/RUN of its own beneath it.",
 )
 @set_option
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
-    show_default="the cores that there are",
-    help="Arms that run at the same time, each in a process of its own: for many arms of a small population.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 4096),
-    default=1,
-    show_default=True,
-    help="Processes in which the users of each arm live: for a large population. Arms then run one after the other.",
-)
-@click.option(
-    "--ray",
-    metavar="ADDRESS",
-    help="Let the workers be actors of this Ray cluster; `local` starts one here. Needs pushback[ray].",
-)
+@jobs_option
+@workers_option
+@ray_option
+@checkpoint_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -54,43 +51,36 @@ def run(
     jobs: int,
     workers: int,
     ray: str | None,
+    checkpoint_seconds: float | None,
 ) -> None:
     """Run a scenario and write its report.
 
     The same scenario and seed give the same event log and the same estimates, whatever the number of jobs and of
     workers. If the scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
 
+    Ctrl-C or SIGTERM finishes the current round and keeps how far the run has come, a second one stops at once;
+    `pushback resume` goes on, whatever it was that stopped the run.
+
     \b
     Examples:
       pushback run quickstart
       pushback run quickstart --seed 2 --set world.population.users=500
-      pushback run my_scenario.yaml --out /tmp/results --jobs 2
+      pushback run my_scenario.yaml --out /tmp/results --jobs 2 --checkpoint-every 1m
       pushback run my_scenario.yaml --set world.population.users=1000000 --workers 8
     """
-    both = ctx.get_parameter_source("jobs") is ParameterSource.COMMANDLINE and jobs > 1
-    if both and (workers > 1 or ray is not None):
-        fail(f"--jobs: got {jobs} with workers, expected one or the other: arms that share workers take turns")
-    loaded = load(scenario, overrides, seed)
+    loaded, work = load(scenario, overrides, seed), labour(ctx, jobs, workers, ray)
     from rich.console import Console
 
-    from simulator.report import answer_line, print_results
-    from simulator.running import RunInterruptedError, run_scenario
+    from simulator.running import run_scenario
 
     try:
-        made = run_scenario(
-            loaded, out=out, jobs=jobs, console=Console(stderr=True), command=command_line(), workers=workers, ray=ray,
-        )  # fmt: skip
-    except RunInterruptedError as interruption:
-        click.echo(f"\n{interruption}", err=True)
-        ctx.exit(INTERRUPTED)
+        tell_run(ctx, lambda: run_scenario(
+            loaded, out=out, labour=work, console=Console(stderr=True), command=command_line(),
+            checkpoint_seconds=checkpoint_seconds,
+        ))  # fmt: skip
     except OSError as error:
         reason = error.strerror or str(error)
         fail(f"{error.filename or out}: got {reason!r}, expected a folder that can be written (--out)")
-    print_results(made.results, made.manifest, Console())
-    click.echo(f"Report: {made.folder / 'report.html'}")
-    click.echo(answer_line(made.results))
-    if not all(verdict.passed for verdict in made.results.verdicts):
-        ctx.exit(1)
 
 
 @click.command(epilog=SCENARIO_HELP)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from simulator.finished import FinishedRun
+    from simulator.running import Labour
     from simulator.scenario.loader import LoadedScenario
 
 INTERRUPTED = 130
@@ -22,6 +27,58 @@ set_option = click.option(
     metavar="PATH=VALUE",
     help="Replace a setting; the value is YAML. Repeatable, such as --set world.population.users=500 "
     "--set arms[1].config.epochs=3.",
+)
+
+
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+    show_default="the cores that there are",
+    help="Arms that run at the same time, each in a process of its own: for many arms of a small population.",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    default=1,
+    show_default=True,
+    help="Processes in which the users of each arm live: for a large population. Arms then run one after the other.",
+)
+ray_option = click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Let the workers be actors of this Ray cluster; `local` starts one here. Needs pushback[ray].",
+)
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in later versions of click
+    """A length of wall-clock time, such as `90s`, `5m` or `1h`; `0` and `never` are None."""
+
+    name = "DURATION"
+    _UNITS: ClassVar[dict[str, int]] = {"s": 1, "m": 60, "h": 3600}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Seconds, or None."""
+        if value is None or isinstance(value, float):
+            return value
+        text = str(value)
+        if text in ("0", "never"):
+            return None
+        unit = self._UNITS.get(text[-1:])
+        if unit is None or not text[:-1].isascii() or not text[:-1].isdecimal() or int(text[:-1]) == 0:
+            self.fail(f"got {text!r}, expected a duration such as 90s, 5m or 1h, or never", param, ctx)
+        return float(int(text[:-1]) * unit)
+
+
+checkpoint_option = click.option(
+    "--checkpoint-every",
+    "checkpoint_seconds",
+    type=Seconds(),
+    default="5m",
+    show_default=True,
+    metavar="DURATION",
+    help="Wall clock between two checkpoints of a long stage, such as 90s, 5m or 1h; `never`: finished stages alone "
+    "are kept. A stopped run goes on with `pushback resume`.",
 )
 
 
@@ -61,11 +118,14 @@ def user_errors() -> tuple[type[Exception], ...]:
     from recommenders.offline.faults import LogError
     from recommenders.storage import StorageError
     from simulator.engine.log_files import LogFileError
+    from simulator.engine.packing import CheckpointError
     from simulator.engine.serving import EngineError
     from simulator.experiment.metrics import MetricError
     from simulator.experiment.replay import ReplayError
     from simulator.report.serialize import ReportError
+    from simulator.running import RunStoppedError
     from simulator.scenario.faults import ScenarioErrors
+    from simulator.unfinished import ResumeError
     from simulator.workers import WorkerDiedError
     from simulator.world.behaviour import BehaviourError
     from simulator.world.item_table import CatalogueError
@@ -75,8 +135,50 @@ def user_errors() -> tuple[type[Exception], ...]:
         WorkerDiedError,
         BehaviourError,
         LogFileError,
+        CheckpointError,
+        ResumeError,
+        RunStoppedError,
         ScenarioErrors, RecommenderError, EngineError, MetricError, ReportError, CatalogueError, LogError, StorageError,
     )  # fmt: skip
+
+
+def tell_run(ctx: click.Context, make: Callable[[], FinishedRun]) -> None:
+    """Do a run and print what it found; the command's exit code says how it went.
+
+    Args:
+        ctx: of the command.
+        make: does the run.
+    """
+    from rich.console import Console
+
+    from simulator.report import answer_line, print_results
+    from simulator.running import RunInterruptedError
+
+    try:
+        made = make()
+    except RunInterruptedError as interruption:
+        click.echo(f"\n{interruption}", err=True)
+        ctx.exit(interruption.exit_code)
+    print_results(made.results, made.manifest, Console())
+    click.echo(f"Report: {made.folder / 'report.html'}")
+    click.echo(answer_line(made.results))
+    if not all(verdict.passed for verdict in made.results.verdicts):
+        ctx.exit(1)
+
+
+def labour(ctx: click.Context, jobs: int, workers: int, ray: str | None) -> Labour:
+    """What `--jobs`, `--workers` and `--ray` ask for.
+
+    Raises:
+        UserError: two of them exclude each other.
+    """
+    from simulator.running import Labour
+
+    if jobs > 1 and (workers > 1 or ray is not None):
+        if ctx.get_parameter_source("jobs") is ParameterSource.COMMANDLINE:
+            fail(f"--jobs: got {jobs} with workers, expected one or the other: arms that share workers take turns")
+        jobs = 1
+    return Labour(jobs, workers, ray)
 
 
 def load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> LoadedScenario:

@@ -18,6 +18,7 @@ from simulator.scenario.yaml_nodes import decode, parse_yaml
 
 if TYPE_CHECKING:
     from simulator.experiment.metrics import AnyMetric
+    from simulator.experiment.results import Manifest
 
 Record = Mapping[str, object]
 """One entry of a list; `name` and `summary` are what a person reads."""
@@ -84,7 +85,7 @@ def list_runs(results: Path) -> list[Record]:
     """Every run beneath a folder of results, as `<scenario>/<run>/`, oldest first within a scenario by folder name.
 
     Returns:
-        Records whose `state` is `complete`, `incomplete` or `unreadable`.
+        Records whose `state` is `complete`, `running`, `resumable`, `incomplete` or `unreadable`.
     """
     folders = sorted(f for f in results.glob("*/*") if f.is_dir() and not f.name.startswith("."))
     return [_run(folder) for folder in folders if not _holds_backtests(folder)]
@@ -141,13 +142,20 @@ def _run(folder: Path) -> Record:
         return {**record, "state": "incomplete", "summary": "incomplete: it has no manifest.json"}
     except (OSError, UnicodeDecodeError, ReportError) as error:
         return {**record, "state": "unreadable", "summary": f"unreadable: {error}"}
-    whole = manifest.complete and folder.suffix != ".partial"
-    state = "complete" if whole else "incomplete"
+    state = _state(folder, manifest)
     seconds = manifest.seconds.get("total")  # the other stages may run side by side
     lasted = "" if seconds is None else f", {seconds:.0f} s"
     summary = f"{state}: seed {manifest.seed}, {manifest.impressions:,} impressions{lasted}"
     facts = {"seed": manifest.seed, "started_utc": manifest.started_utc, "seconds": seconds}
     return {**record, "state": state, **facts, "summary": f"{summary}, started {manifest.started_utc}"}
+
+
+def _state(folder: Path, manifest: Manifest) -> str:
+    from simulator.unfinished import PARTIAL, is_locked
+
+    if folder.suffix != PARTIAL:
+        return "complete" if manifest.complete else "incomplete"
+    return "running" if is_locked(folder) else "resumable"
 
 
 def _printable(text: object) -> str:

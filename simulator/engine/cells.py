@@ -9,23 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf
 from time import perf_counter
 from typing import Protocol
 
 from recommenders.base import Bool, Recommender, State
-from simulator.engine.collector import Collector
+from simulator.engine.collector import Collector, Served
 from simulator.engine.history import History
-from simulator.engine.log import EventLog
+from simulator.engine.log_parts import cut_population
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
 from simulator.engine.serving import blaming, build_recommender, limited
 from simulator.world.behaviour import Behaviour, part_of
 from simulator.world.state import UserState, joined
 from simulator.world.world import World
-
-CELL_USERS = 8192
-"""Most users of a cell, where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +60,6 @@ class Cell:
     state: UserState
     history: History
     served: Bool | None
-
-
-def cut_population(n_users: int, cell_users: int) -> tuple[range, ...]:
-    """Cells of at most `cell_users` users, as even in size as can be.
-
-    >>> [len(cell) for cell in cut_population(10, 4)]
-    [3, 3, 4]
-    """
-    n_cells = max(1, -(-n_users // cell_users))
-    bounds = [n_users * nth // n_cells for nth in range(n_cells + 1)]
-    return tuple(range(first, stop) for first, stop in pairwise(bounds))
 
 
 def cut(
@@ -175,18 +160,12 @@ class Host:
                 return Stride(False, now, n_requests)
         return Stride(True, float(tick), n_requests)
 
-    def take(self) -> EventLog:
-        """What has been served since last asked, in order of (tick, user, slot)."""
-        clock = perf_counter()
-        log = Collector([batch for pool in self._pools for batch in pool.collector.batches]).log()
-        self.forget()
-        self._stopwatch.add("log", clock)
-        return log
-
-    def forget(self) -> None:
-        """Drop what has been served: somebody has it already."""
+    def take(self) -> list[Served]:
+        """The batches served since last asked, each with its users in ascending order."""
+        batches = [batch for pool in self._pools for batch in pool.collector.batches]
         for pool in self._pools:
             pool.collector.batches.clear()
+        return batches
 
     def state(self) -> tuple[UserState, History]:
         """The users of all cells, as they are; of a single cell not a copy."""
@@ -208,8 +187,8 @@ class Crew(Protocol):
         """Serve every request that is due before `tick`: see `Host.run_until`."""
         ...
 
-    def take(self) -> EventLog:
-        """What has been served since last asked, in order of (tick, user, slot)."""
+    def take(self) -> list[Served]:
+        """The batches served since last asked, each with its users in ascending order."""
         ...
 
     def state(self) -> tuple[UserState, History]:

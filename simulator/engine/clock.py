@@ -6,17 +6,22 @@ or follows from the tick, and `simulate` builds them anew each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
 
 import numpy as np
 import simpy
 
 from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.cells import CELL_USERS, Crew, Executor, Here, Terms, cut
-from simulator.engine.log import EventLog
-from simulator.engine.pool import Heartbeat
+from simulator.engine.cells import Crew, Executor, Here, Terms, cut
+from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, SimulationState, Stages
+from simulator.engine.collector import Collector, Forwarder, Sink
+from simulator.engine.log import EventLog, FeedbackLog
+from simulator.engine.log_parts import CELL_USERS
+from simulator.engine.pool import Heartbeat, Stopwatch
 from simulator.engine.serving import EngineError, blaming, build_recommender
 from simulator.engine.snapshot import Deployment, Snapshot
 from simulator.scenario import schema
@@ -66,14 +71,14 @@ class Trajectory:
     """What a simulation gave.
 
     Attributes:
-        log: impressions served since the start, in order of (tick, user, slot).
+        log: impressions served since the start, in order of (tick, user, slot); empty where a sink took them.
         end: the world at the end, to be continued.
-        seconds: wall-clock seconds by stage, of all processes together.
+        stopwatch: wall-clock seconds by stage, of all processes together.
     """
 
     log: EventLog
     end: Snapshot
-    seconds: Mapping[str, float]
+    stopwatch: Stopwatch
 
 
 @dataclass(frozen=True)
@@ -97,15 +102,44 @@ class _Live:
     service: Service
     start: Snapshot
     crew: Crew
+    collector: Collector | Forwarder
     deployments: list[Deployment]
     eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
     training: Progress | None
-    parts: list[EventLog] = field(default_factory=list)
+    checkpoint: Checkpoint | PartCheckpoint
+    parts: list[EventLog]
+    feedback: FeedbackLog
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def log(self) -> EventLog:
-        """All impressions since the start, once all users have come to the same tick."""
-        self.parts.append(self.crew.take())
+        """All impressions since the start, once all users have come to the same tick; none where a sink took them."""
+        self._take()
         return EventLog.concatenate(self.parts)
+
+    def learnable(self) -> EventLog | FeedbackLog:
+        """What a model may be trained on, once all users have come to the same tick."""
+        if isinstance(self.collector, Forwarder):
+            self._take()
+            return self.feedback
+        return EventLog.concatenate([self.start.log, self.log()])
+
+    def state(self, tick: int) -> SimulationState:
+        """The world at a tick that all users have come to, and the parts of its log since the start."""
+        self._take()
+        if isinstance(self.collector, Forwarder):
+            self.collector.sink.flush()
+        snapshot = Snapshot(
+            tick, *self.crew.state(), _needed(self.deployments, tick), EventLog.empty(), self.feedback
+        )  # fmt: skip
+        return snapshot, tuple(self.parts)
+
+    def _take(self) -> None:
+        if isinstance(self.collector, Forwarder):
+            self.feedback = FeedbackLog.concatenate([self.feedback, self.collector.take()])
+            return
+        rows = self.collector.take()
+        if len(rows):
+            self.parts.append(rows)
 
 
 def simulate(
@@ -120,6 +154,9 @@ def simulate(
     pace: Pace | None = None,
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
+    checkpoint: Checkpoint | PartCheckpoint | None = None,
+    sink: Sink | None = None,
+    keep_feedback: bool = False,
 ) -> Trajectory:
     """Let one arm's world live from a snapshot to a tick.
 
@@ -136,32 +173,62 @@ def simulate(
         pace: how the work is cut up.
         heartbeat: told of progress.
         training: told of progress while a model retrains.
+        checkpoint: keeps how far this has come, and may have kept it before: then it goes on from there.
+        sink: takes the impressions, of which neither the trajectory nor its end keeps any then, so that memory is
+            bounded; it is flushed at the end. None: they stay in memory.
+        keep_feedback: with a sink, keep in the end's snapshot what retraining reads, although this arm never does.
 
     Raises:
+        ValueError: with a sink, the start has a log in memory.
         EngineError: no model has been deployed, too few items are eligible, or the recommender broke its contract.
+        StoppedError: the checkpoint was asked to stop.
     """
-    pace = pace or Pace()
-    platform, place = service.platform, service.workplace
+    pace, checkpoint = pace or Pace(), checkpoint or Stages().checkpoint("")
+    now, parts = checkpoint.resume(start)
+    platform, stopwatch = service.platform, Stopwatch()
+    collector: Collector | Forwarder = Collector()
+    feedback = start.feedback
+    if sink is not None:
+        if len(start.log):
+            raise ValueError(f"start.log: got {len(start.log):,} rows, expected none where a sink takes the log")
+        keeps = keep_feedback or platform.retrain_every is not None
+        collector, feedback = Forwarder(sink, keeps), now.feedback if keeps else FeedbackLog.empty()
+        sink.go_on(now.tick)
+    place = service.workplace
     terms = Terms(
         service.arm, service.build, platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay,
         place.call_seconds,
     )  # fmt: skip
-    crew = place.executor.settle(terms, cut(world, behaviour, start.users, start.history, users, place.cell_users))
-    live = _Live(world, service, start, crew, list(start.deployments), np.empty(0, np.bool_), training)
-    if until > start.tick:
-        _run(live, until, pace, heartbeat)
+    crew = place.executor.settle(terms, cut(world, behaviour, now.users, now.history, users, place.cell_users))
+    live = _Live(
+        world, service, start, crew, collector, list(now.deployments), np.empty(0, np.bool_), training,
+        checkpoint, list(parts), feedback, stopwatch,
+    )  # fmt: skip
+    if until > now.tick:
+        _run(live, now.tick, until, pace, heartbeat)
+    clock = perf_counter()
     log = live.log()
-    kept = tuple(d for d in live.deployments if d is _serving(live.deployments, until) or d.tick >= until)
-    end = Snapshot(until, *crew.state(), kept, EventLog.concatenate([start.log, log]))
-    return Trajectory(log, end, crew.seconds())
+    if sink is not None:
+        sink.flush()
+    stopwatch.add("log", clock)
+    deployments = _needed(live.deployments, until)
+    for stage, took in crew.seconds().items():
+        stopwatch.seconds[stage] = stopwatch.seconds.get(stage, 0.0) + took
+    end = Snapshot(until, *crew.state(), deployments, EventLog.concatenate([start.log, log]), live.feedback)
+    return Trajectory(log, end, stopwatch)
 
 
-def _run(live: _Live, until: int, pace: Pace, heartbeat: Heartbeat | None) -> None:
-    env = simpy.Environment(initial_time=live.start.tick)
-    _load(live, _serving(live.deployments, live.start.tick + 1))
+def _needed(deployments: list[Deployment], tick: int) -> tuple[Deployment, ...]:
+    """The model that serves at a tick, and those on their way."""
+    return tuple(d for d in deployments if d is _serving(deployments, tick) or d.tick >= tick)
+
+
+def _run(live: _Live, start_tick: int, until: int, pace: Pace, heartbeat: Heartbeat | None) -> None:
+    env = simpy.Environment(initial_time=start_tick)
+    _load(live, _serving(live.deployments, start_tick + 1))
     env.process(_releases(env, live))
     for deployment in live.deployments:
-        if deployment.tick > live.start.tick:
+        if deployment.tick > start_tick:
             env.process(_deployment(env, live, deployment))
     env.process(_trainer(env, live))
     env.process(_users(env, live, pace, heartbeat))
@@ -188,7 +255,15 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
         horizon = int(env.peek())
         if pace.look_ahead is not None:
             horizon = min(horizon, int(env.now) + pace.look_ahead)
+        if isinstance(live.collector, Forwarder):
+            horizon = min(horizon, int(env.now) + live.collector.sink.look_ahead())
+        horizon = live.checkpoint.cut(int(env.now), horizon)
         live.crew.run_until(horizon, live.eligible, heartbeat)
+        for served in live.crew.take():
+            live.collector.add(served)
+        if isinstance(live.collector, Forwarder):
+            live.collector.sink.passed(horizon)
+        live.checkpoint.reached(partial(live.state, horizon))
         yield env.timeout(horizon - env.now)
 
 
@@ -227,19 +302,26 @@ def _trainer(env: simpy.Environment, live: _Live) -> _Process:
     while True:
         done += 1
         yield env.timeout(first + done * every - env.now)
-        log = EventLog.concatenate([live.start.log, live.log()])
         model = retrain(
-            live.world, live.service, log, int(env.now), done, live.deployments[-1].model, progress=live.training
-        )
+            live.world, live.service, live.learnable(), int(env.now), done, live.deployments[-1].model,
+            progress=partial(_training, live, int(env.now)),
+        )  # fmt: skip
         deployment = Deployment(int(env.now) + platform.training_delay, model)
         live.deployments.append(deployment)
         env.process(_deployment(env, live, deployment))
 
 
+def _training(live: _Live, tick: int, done: int, total: int) -> None:
+    """Tell of a training; it can be stopped, and is begun again by whoever goes on from the world before it."""
+    if live.training is not None:
+        live.training(done, total)
+    live.checkpoint.stop_if_asked(partial(live.state, tick))
+
+
 def retrain(
     world: World,
     service: Service,
-    log: EventLog,
+    log: EventLog | FeedbackLog,
     tick: int,
     nth: int,
     newest: State,
@@ -251,7 +333,7 @@ def retrain(
     Args:
         world: the frozen world.
         service: the arm.
-        log: in order of (tick, user, slot); what the arm may learn from.
+        log: what the arm may learn from.
         tick: now.
         nth: which retraining this is, counted from 1; decides the seed, the same for all arms.
         newest: the model trained last, from which a warm start begins.

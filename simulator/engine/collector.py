@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from recommenders.base import Float32, Float64, Int32, Int64, UInt8
-from simulator.engine.log import EventLog
+from recommenders.base import Feedback, Float32, Float64, Int32, Int64, UInt8
+from simulator.engine.log import EventLog, FeedbackLog
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -43,6 +43,69 @@ class Served:
     propensity: Float64 | None
 
 
+class Sink(Protocol):
+    """Takes what happens out of memory, such as `log_parts.LogWriter`."""
+
+    def add(self, served: Served) -> None:
+        """Take a batch, whose users are in ascending order."""
+        ...
+
+    def look_ahead(self) -> int:
+        """Most ticks that users should now run ahead of the clock, so that rows fit into memory."""
+        ...
+
+    def passed(self, tick: int) -> None:
+        """Every request before a tick has been added, and none after it."""
+        ...
+
+    def flush(self) -> None:
+        """Put all that was added to where it lasts; right after `passed`."""
+        ...
+
+    def go_on(self, tick: int) -> None:
+        """Begin at a tick: what an earlier sink in this place was given from that tick on is forgotten."""
+        ...
+
+
+@dataclass
+class Forwarder:
+    """Hands batches on to a sink, and keeps what retraining reads of them, if anything will.
+
+    Attributes:
+        sink: takes the batches.
+        keeps_feedback: whether to keep it.
+        kept: the feedback so far.
+    """
+
+    sink: Sink
+    keeps_feedback: bool
+    kept: list[FeedbackLog] = field(default_factory=list)
+
+    def add(self, served: Served) -> None:
+        """Hand a batch on."""
+        self.sink.add(served)
+        if self.keeps_feedback:
+            self.kept.append(_feedback(served))
+
+    def take(self) -> FeedbackLog:
+        """What was kept so far, which is then no longer kept here."""
+        feedback = FeedbackLog.concatenate(self.kept)
+        self.kept.clear()
+        return feedback
+
+
+def _feedback(served: Served) -> FeedbackLog:
+    row, slot = np.nonzero(served.feedback & np.uint8(Feedback.EXAMINED))
+    return FeedbackLog(
+        tick=served.tick[row] + served.done_after[row, slot],
+        user=served.user[row],
+        slot=slot.astype(np.int32),
+        item=served.item[row, slot],
+        feedback=served.feedback[row, slot],
+        dwell_seconds=served.dwell_seconds[row, slot],
+    )
+
+
 @dataclass
 class Collector:
     """Keeps batches as they come and orders them once: the log does not depend on how work was cut into batches."""
@@ -52,6 +115,12 @@ class Collector:
     def add(self, served: Served) -> None:
         """Keep a batch."""
         self.batches.append(served)
+
+    def take(self) -> EventLog:
+        """All rows so far, in order of (tick, user, slot), which are then no longer kept here."""
+        log = self.log()
+        self.batches.clear()
+        return log
 
     def log(self) -> EventLog:
         """All rows so far, in order of (tick, user, slot)."""

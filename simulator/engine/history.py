@@ -15,7 +15,7 @@ Rows = npt.NDArray[np.intp]
 AnyColumn = npt.NDArray[np.generic]
 
 _SPARE = 64
-"""Columns beyond the window, for feedback that is on its way."""
+"""Columns beyond the window, once there is feedback on its way."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Windows:
 class History:
     """A ring of the latest feedback of each user.
 
-    The ring holds the window and everything not yet delivered; it grows when a long delay needs more.
+    The ring holds the window and everything not yet delivered: without a delay it is as wide as the window, with one it
+    grows to `length` + 64, 128, 256, ... columns, whatever the order in which users need them.
 
     Attributes:
         length: width of the windows served to recommenders.
@@ -55,10 +56,9 @@ class History:
     tick: Int64
 
     @classmethod
-    def empty(cls, n_users: int, length: int) -> History:
-        """No feedback yet. With length 0 nothing is ever kept."""
-        capacity = length + _SPARE if length else 0
-        shape = (n_users, capacity)
+    def empty(cls, n_users: int, length: int, capacity: int | None = None) -> History:
+        """No feedback yet, in a ring as wide as the window unless told otherwise. With length 0 nothing is ever kept."""
+        shape = (n_users, length if capacity is None else capacity)
         return cls(
             length,
             np.zeros(n_users, np.int64),
@@ -131,8 +131,9 @@ class History:
         event = delivered[:, None] + np.arange(-length, 0)
         missing = event < 0
         capacity = self.item.shape[1]
-        cell = users[:, None] * capacity + event % capacity
-        windows = Windows(*(getattr(self, name).reshape(-1)[cell] for name in _COLUMNS))
+        cell = event % capacity
+        cell += users[:, None] * capacity
+        windows = Windows(*(getattr(self, name).reshape(-1).take(cell) for name in _COLUMNS))
         if missing.any():
             windows.item[missing], windows.feedback[missing] = PADDING, 0
             windows.dwell_seconds[missing], windows.tick[missing] = 0.0, 0
@@ -159,17 +160,20 @@ class History:
         """
         if self.length == 0:
             return
-        looked = (feedback & np.uint8(Feedback.EXAMINED)) > 0
-        added = looked.sum(axis=1)
-        needed = self.length + int((self._on_the_way(users, tick, delay) + added).max(initial=0))
+        looked = np.flatnonzero((feedback & np.uint8(Feedback.EXAMINED)) > 0)
+        row = looked // feedback.shape[1]
+        added = np.bincount(row, minlength=len(users))
+        if delay == 0:
+            needed = int(added.max(initial=0))
+        else:
+            needed = self.length + int((self._on_the_way(users, tick, delay) + added).max(initial=0))
         if needed > self.item.shape[1]:
             self._grow(needed)
-        row, slot = np.nonzero(looked)
-        nth = (np.cumsum(looked, axis=1) - 1)[row, slot]
+        nth = np.arange(len(row)) - np.repeat(np.cumsum(added) - added, added)
         capacity = self.item.shape[1]
-        cell = users[row] * capacity + (self.count[users][row] + nth) % capacity
+        cell = users.take(row) * capacity + (self.count[users].take(row) + nth) % capacity
         for name, column in _named(item, feedback, dwell_seconds, tick[:, None] + done_after):
-            getattr(self, name).reshape(-1)[cell] = column[row, slot]
+            getattr(self, name).reshape(-1)[cell] = column.reshape(-1).take(looked)
         self.count[users] += added
 
     def _on_the_way(self, users: Rows, tick: Int64, delay: int) -> Int64:
@@ -178,9 +182,10 @@ class History:
         return np.asarray((self.tick[users] > (tick - delay)[:, None]).sum(axis=1), dtype=np.int64)
 
     def _grow(self, needed: int) -> None:
-        old = self.item.shape[1]
-        # Doubling alone: then the widest part of a population is as wide as the whole would be.
-        self._widen(old * 2 ** ((needed - 1) // old).bit_length())
+        capacity = self.length + _SPARE
+        while capacity < needed:
+            capacity += capacity - self.length
+        self._widen(capacity)
 
     def _widen(self, capacity: int) -> None:
         old = self.item.shape[1]
@@ -188,7 +193,7 @@ class History:
         event = self.count[:, None] + np.arange(-old, 0)
         row, nth = np.nonzero(event >= 0)
         event = event[row, nth]
-        larger = History.empty(len(users), capacity - _SPARE)
+        larger = History.empty(len(users), self.length, capacity)
         for name in _COLUMNS:
             getattr(larger, name)[row, event % capacity] = getattr(self, name)[row, event % old]
             setattr(self, name, getattr(larger, name))

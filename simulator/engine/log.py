@@ -99,3 +99,51 @@ class EventLog:
             feedback=self.feedback[rows],
             dwell_seconds=self.dwell_seconds[rows],
         )
+
+
+@dataclass(frozen=True)
+class FeedbackLog:
+    """What retraining reads of an event log, where the rest is not kept in memory: examined rows, in any order.
+
+    Attributes:
+        tick: int64[e], when the user was done with the item (`EventLog.feedback_tick`).
+        user, slot, item: int32[e].
+        feedback: uint8[e].
+        dwell_seconds: float32[e].
+    """
+
+    tick: Int64
+    user: Int32
+    slot: Int32
+    item: Int32
+    feedback: UInt8
+    dwell_seconds: Float32
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    @classmethod
+    def empty(cls) -> FeedbackLog:
+        """Nothing that anybody examined."""
+        names = ("feedback_tick", "user", "slot", "item", "feedback", "dwell_seconds")
+        return cls(*(np.empty(0, EventLog.DTYPES[name]) for name in names))
+
+    @classmethod
+    def concatenate(cls, parts: list[FeedbackLog]) -> FeedbackLog:
+        """All rows of several logs."""
+        parts = [p for p in parts if len(p)]
+        if len(parts) <= 1:
+            return parts[0] if parts else cls.empty()
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    def interactions(self, until_tick: int) -> Interactions:
+        """The feedback given before a tick: what `EventLog.interactions` gives for the same rows."""
+        rows = np.flatnonzero(self.tick < until_tick)
+        rows = rows[np.lexsort((self.slot[rows], self.user[rows], self.tick[rows]))]
+        return Interactions(
+            tick=self.tick[rows],
+            user=self.user[rows],
+            item=self.item[rows],
+            feedback=self.feedback[rows],
+            dwell_seconds=self.dwell_seconds[rows],
+        )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recommenders.base import State
 from simulator.engine.history import History
-from simulator.engine.log import EventLog
+from simulator.engine.log import EventLog, FeedbackLog
 from simulator.world.behaviour import Behaviour
 from simulator.world.state import UserState
 from simulator.world.world import World
@@ -34,7 +34,8 @@ class Snapshot:
         users: their state.
         history: their feedback, as the platform keeps it.
         deployments: models, oldest first; the last one whose tick has come serves, later ones are on their way.
-        log: all impressions so far, which retraining may use.
+        log: all impressions so far, which retraining may use; empty where a sink takes them.
+        feedback: what retraining reads of impressions that a sink has taken.
     """
 
     tick: int
@@ -42,6 +43,12 @@ class Snapshot:
     history: History
     deployments: tuple[Deployment, ...]
     log: EventLog
+    feedback: FeedbackLog = field(default_factory=FeedbackLog.empty)
+
+    @property
+    def learnable(self) -> EventLog | FeedbackLog:
+        """What a model may be trained on: the log, or what was kept of it."""
+        return self.log if len(self.log) else self.feedback
 
 
 def genesis(world: World, behaviour: Behaviour, history_length: int, model: State | None = None) -> Snapshot:
@@ -64,7 +71,7 @@ def genesis(world: World, behaviour: Behaviour, history_length: int, model: Stat
 
 def deploy(snapshot: Snapshot, model: State) -> Snapshot:
     """The same world with another model serving from now on; models on their way are dropped."""
-    return Snapshot(snapshot.tick, snapshot.users, snapshot.history, (Deployment(snapshot.tick, model),), snapshot.log)
+    return replace(snapshot, deployments=(Deployment(snapshot.tick, model),))
 
 
 def equal(a: Snapshot, b: Snapshot) -> bool:

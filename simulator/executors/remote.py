@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from recommenders.base import Bool, State
 from simulator.engine.cells import Cell, Crew, Host, Stride, Terms
+from simulator.engine.collector import Served
 from simulator.engine.history import History
-from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat
 from simulator.engine.serving import EngineError
 from simulator.workers import WorkerDiedError
@@ -167,11 +167,12 @@ class RemoteCrew:
         self._all([order] * len(self._posts), heartbeat)
         self._journal.append(order)
 
-    def take(self) -> EventLog:
+    def take(self) -> list[Served]:
         """As `Crew` says."""
-        logs = self._all([Order("take")] * len(self._posts))
-        self._journal.append(Order("forget"))
-        return logs[0] if len(logs) == 1 else EventLog.merge(logs)
+        order = Order("take")
+        taken = self._all([order] * len(self._posts))
+        self._journal.append(order)
+        return [batch for batches in taken for batch in batches]
 
     def state(self) -> tuple[UserState, History]:
         """As `Crew` says."""

@@ -11,11 +11,12 @@ from recommenders.base import ItemFeatures
 from simulator.engine.log import EventLog
 from simulator.experiment.abtest import ABAnalysis, analyse_readings
 from simulator.experiment.assignment import Assignment
+from simulator.experiment.cell_metrics import CellReadings
 from simulator.experiment.metrics import LogView, Metric, select_metrics
 from simulator.experiment.metrics.base import protected
 from simulator.experiment.readings import BlockReadings, SplitReadings, TwinReadings, UserReadings
 from simulator.experiment.results import EstimatorRow, GuardrailVerdict, SampleRatio, SegmentEffect, WatchedPoint
-from simulator.experiment.robustness import estimator_rows, segment_effects, warm_up_of, watched_points
+from simulator.experiment.robustness import WarmUp, estimator_rows, segment_effects, warm_up_of, watched_points
 from simulator.experiment.validity import judge_guardrails, sample_ratio
 from simulator.scenario.ab_tests import PairedABTest, SplitABTest, SwitchbackABTest
 from simulator.scenario.schema import Scenario
@@ -83,17 +84,45 @@ def find(
             members = {arm: plan.is_assigned(arm) for arm in plan.arms}
             by_user = SplitReadings(LogView(protected(log), items, n_users, begin, end), members)
             analysis = analyse_readings(by_user, control, scenario.metrics, confidence)
+    known = warm_up_of(LogView(protected(warm_up), items, n_users, 0, start_tick))
+    return _findings(scenario, settings, analysis, by_user, known, _ratios(plan, by_user), seed)
+
+
+def find_streamed(scenario: Scenario, settings: PairedABTest, readings: CellReadings, *, seed: int) -> ABFindings:
+    """The same of a paired test whose logs are on the disk, from what its cells told.
+
+    Args:
+        scenario: control and level of the intervals.
+        settings: its A/B test; not watched.
+        readings: all of the scenario's metrics.
+        seed: of the bootstrap.
+    """
+    analysis = analyse_readings(readings, scenario.control, scenario.metrics, scenario.confidence)
+    known = WarmUp(readings.view, readings.impressions, readings.dislikes)
+    return _findings(scenario, settings, analysis, readings, known, (), seed)
+
+
+def _findings(
+    scenario: Scenario,
+    settings: PairedABTest | SplitABTest | SwitchbackABTest,
+    analysis: ABAnalysis,
+    by_user: UserReadings | None,
+    known: WarmUp,
+    ratios: tuple[SampleRatio, ...],
+    seed: int,
+) -> ABFindings:
+    """The analysis and what stands beside it, which a switchback without users has little of."""
+    control, confidence = scenario.control, scenario.confidence
     treatments = [arm.name for arm in scenario.arms]  # the holdout is none: it is how things were
     judged = [comparison for comparison in analysis.comparisons if comparison.arm in treatments]
     guardrails = judge_guardrails(settings.guardrails, judged, analysis.metrics)
     if by_user is None or isinstance(settings, SwitchbackABTest):
         return ABFindings(analysis, (), (), guardrails, (), ())
     metrics = [metric for metric in select_metrics(scenario.metrics) if isinstance(metric, Metric)]
-    known = warm_up_of(LogView(protected(warm_up), items, n_users, 0, start_tick))
     return ABFindings(
         analysis,
         estimator_rows(by_user, control, metrics, known, confidence, seed=seed),
-        _ratios(plan, by_user),
+        ratios,
         guardrails,
         watched_points(by_user, control, metrics, confidence) if settings.watch else (),
         segment_effects(by_user, control, metrics, known, confidence),
@@ -121,9 +150,9 @@ def _blocks(settings: SwitchbackABTest, plan: Assignment, view: LogView) -> Bloc
     return BlockReadings({arm: tuple(found) for arm, found in views.items()})
 
 
-def _ratios(plan: Assignment | None, readings: UserReadings) -> tuple[SampleRatio, ...]:
+def _ratios(plan: Assignment | None, readings: UserReadings | None) -> tuple[SampleRatio, ...]:
     """Of all users and of the active ones; twins are the same users, so that there is nothing to check."""
-    if plan is None:
+    if plan is None or readings is None:
         return ()
     shares = dict(zip(plan.arms, plan.shares, strict=True))
     served = np.zeros(readings.view.n_users, np.bool_)

@@ -10,7 +10,7 @@ import numpy as np
 
 from recommenders.base import ItemFeatures
 from simulator.engine.log import EventLog
-from simulator.experiment.estimators import DifferenceAndLift, PerUser, mean_estimate, missing
+from simulator.experiment.estimators import DifferenceAndLift, mean_estimate, missing
 from simulator.experiment.metrics import METRICS, AnyMetric, LogView, Metric, WorldMetric, select_metrics
 from simulator.experiment.metrics.base import protected
 from simulator.experiment.metrics.contract import measure, measure_world
@@ -90,7 +90,6 @@ def analyse_readings(
     """
     if control not in readings.arms:
         raise ValueError(f"control: got {control}, expected one of {', '.join(readings.arms)}")
-    days = [] if isinstance(readings, BlockReadings) else [readings.day(i) for i in range(readings.view.n_days)]
     levels: list[ArmMetric] = []
     comparisons: list[Comparison] = []
     series: list[DailySeries] = []
@@ -102,8 +101,8 @@ def analyse_readings(
         comparisons += [
             Comparison(arm, name, e.difference, e.lift, e.p_value) for arm, e in effects.against_control.items()
         ]
-        if isinstance(metric, Metric) and days:
-            series += _series(metric, days)
+        if isinstance(metric, Metric) and not isinstance(readings, BlockReadings):
+            series += [DailySeries(arm, name, tuple(range(len(v))), v) for arm, v in readings.daily(metric).items()]
     return ABAnalysis(tuple(m.info for m in metrics), tuple(levels), adjusted(comparisons), tuple(series))
 
 
@@ -179,11 +178,3 @@ def _compare_numbers(treatment: float, control: float) -> DifferenceAndLift:
     difference = treatment - control
     lift = missing("no relative change: the level compared with is not above 0")
     return DifferenceAndLift(_one_number(difference), _one_number(difference / control) if control > 0 else lift)
-
-
-def _series(metric: Metric, days: Sequence[UserReadings]) -> list[DailySeries]:
-    by_day: list[dict[str, PerUser]] = [day.parts(metric) for day in days]
-    return [
-        DailySeries(arm, metric.info.name, tuple(range(len(days))), tuple(parts[arm].ratio() for parts in by_day))
-        for arm in days[0].arms
-    ]

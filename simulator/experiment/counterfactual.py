@@ -10,10 +10,12 @@ Source: Wang et al. 2023 (arXiv 2308.12256), section 4; the lived prefix, trigge
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from recommenders.base import State
+from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat
@@ -24,6 +26,7 @@ from simulator.experiment.forking import Forked, later, only, stop_at
 from simulator.experiment.replay import Histories, replayed
 from simulator.experiment.triggers import find_moments, random_item_k
 from simulator.scenario.counterfactuals import Action, Counterfactual, actions_label
+from simulator.world.behaviour import Behaviour
 from simulator.world.forced_action import ForcedAction
 from simulator.world.population import build_population
 from simulator.world.random_behaviour import RandomBehaviour
@@ -48,6 +51,7 @@ def run_counterfactual(
     start: Snapshot,
     histories: Histories | None = None,
     heartbeat: Heartbeat | None = None,
+    stages: Stages | None = None,
 ) -> Branches:
     """Simulate the prefix once and all branches from its end.
 
@@ -60,14 +64,15 @@ def run_counterfactual(
             catalogue is.
         histories: of a replayed prefix, at least one a run.
         heartbeat: told of progress.
+        stages: keeps the prefix and the branches that took long.
 
     Raises:
         EngineError: the recommender broke its contract.
     """
     service = replace(service, platform=service.platform.model_copy(update={"retrain_every": None}))
     if settings.prefix == "lived":
-        return _lived(world, service, model, settings, start, heartbeat)
-    return _random(world, service, model, settings, start.tick, histories, heartbeat)
+        return _lived(world, service, model, settings, start, heartbeat, stages or Stages())
+    return _random(world, service, model, settings, start.tick, histories, heartbeat, stages or Stages())
 
 
 def _random(
@@ -78,10 +83,18 @@ def _random(
     start_tick: int,
     histories: Histories | None,
     heartbeat: Heartbeat | None,
+    stages: Stages,
 ) -> Branches:
     """Users who do random things from the beginning, or from the end of a history that they are given."""
     world = world_of_runs(world, settings.runs)
     behaviour = RandomBehaviour(settings, start_tick)
+    step = partial(stages.once, like=lambda: behaviour.begin(world), least_seconds=stages.worth_seconds)
+
+    def beat(tick: float, n_requests: int) -> None:
+        stages.stop_if_asked()
+        if heartbeat is not None:
+            heartbeat(tick, n_requests)
+
     beginning = replace(genesis(world, behaviour, service.build().traits.history_length), tick=start_tick)
     beginning = deploy(beginning, model)
     past, k = EventLog.empty(), settings.k
@@ -91,58 +104,82 @@ def _random(
     moments, until = random_item_k(settings.runs, k), start_tick + k * settings.request_every
     if settings.trigger != "item_k":
         until = start_tick + settings.trigger_within
-        probe = simulate(world, behaviour, service, beginning, until, heartbeat=heartbeat)
-        moments = find_moments(world, settings, EventLog.empty(), probe.log)
-    fork = stop_at(world, behaviour, service, beginning, moments, until, heartbeat)
+        probe = step("probe", lambda: simulate(world, behaviour, service, beginning, until, heartbeat=beat).log)
+        moments = find_moments(world, settings, EventLog.empty(), probe)
+    fork = step("prefix", lambda: stop_at(world, behaviour, service, beginning, moments, until, beat))
     going_on = only(fork.end, moments.step >= 0)
     measured = replace(service, platform=service.platform.model_copy(update={"slate_size": settings.slate_size}))
     last = start_tick + settings.duration
 
+    def pulse(*_: float) -> None:
+        stages.stop_if_asked()
+
     def part(action: tuple[Action, ...]) -> Forked:
         forced = ForcedAction(behaviour, moments, action)
-        return stop_at(world, forced, service, going_on, later(moments, 1), last)
+        return stop_at(world, forced, service, going_on, later(moments, 1), last, pulse)
 
-    def follow(parted: Forked) -> Branch:
-        after = stop_at(world, behaviour, measured, parted.end, later(moments, 1 + settings.requests), last)
+    def follow(label: str, parted: Forked) -> Branch:
+        return step(f"branch {label}", lambda: measured_branch(parted))
+
+    def measured_branch(parted: Forked) -> Branch:
+        after = stop_at(world, behaviour, measured, parted.end, later(moments, 1 + settings.requests), last, pulse)
         log = EventLog.concatenate([parted.log, after.log])
         measured_slates = slates_after(after.log, run, np.full(len(run), -1), settings.requests, settings.slate_size)
         return Branch(log, *measured_slates, focus_of(parted.log, moments).done_tick)
 
-    parted_base = part(settings.base)
+    parted_base = step("parting base", lambda: part(settings.base))
     focus = focus_of(parted_base.log, moments)
     run, focus_item, tick = focus.run, focus.item, focus.tick
-    base = follow(parted_base)
-    parted = {actions_label(action): part(action) for action in settings.branches}
+    base = follow("base", parted_base)
+    parted = {
+        actions_label(action): step(f"parting {actions_label(action)}", partial(part, action))
+        for action in settings.branches
+    }
     doses: list[Dose] = []
     if settings.doses:
         pair = (parted_base.end, parted[actions_label(settings.action)].end)
-        doses = dose_responses(world, service, measured, behaviour, settings, pair, focus_item, last)
-    others = {label: follow(each) for label, each in parted.items()}
+        doses = step(
+            "doses", lambda: dose_responses(world, service, measured, behaviour, settings, pair, focus_item, last)
+        )
+    others = {label: follow(label, each) for label, each in parted.items()}
     prefix = EventLog.concatenate([past, fork.log])
     return Branches(prefix, run, tick, moments, focus_item, base, others, tuple(doses))
 
 
 def _lived(
-    world: World, service: Service, model: State, settings: Counterfactual, start: Snapshot, heartbeat: Heartbeat | None
+    world: World,
+    service: Service,
+    model: State,
+    settings: Counterfactual,
+    start: Snapshot,
+    heartbeat: Heartbeat | None,
+    stages: Stages,
 ) -> Branches:
     behaviour = behaviour_of(world)
+    step = partial(stages.once, like=lambda: start.users, least_seconds=stages.worth_seconds)
+
+    def live(name: str, behaviour: Behaviour, begin: Snapshot, until: int) -> EventLog:
+        return simulate(
+            world, behaviour, service, begin, until, heartbeat=heartbeat, checkpoint=stages.checkpoint(name)
+        ).log
+
     beginning = deploy(start, model)
     beginning = only(beginning, np.arange(world.population.n_users) < settings.runs)
     until = start.tick + settings.trigger_within
-    probe = simulate(world, behaviour, service, beginning, until, heartbeat=heartbeat)
-    moments = find_moments(world, settings, start.log, probe.log)
-    fork = stop_at(world, behaviour, service, beginning, moments, until)
+    probe = step("probe", lambda: live("probe", behaviour, beginning, until))
+    moments = find_moments(world, settings, start.log, probe)
+    fork = step("prefix", lambda: stop_at(world, behaviour, service, beginning, moments, until))
     end_tick = start.tick + settings.duration
     going_on = only(fork.end, moments.step >= 0)
 
-    def branch(action: tuple[Action, ...]) -> Branch:
-        forced = ForcedAction(behaviour, moments, action)
-        log = simulate(world, forced, service, going_on, end_tick, heartbeat=heartbeat).log
+    def branch(label: str, action: tuple[Action, ...]) -> Branch:
+        forced, name = ForcedAction(behaviour, moments, action), f"branch {label}"
+        log = step(name, lambda: live(name, forced, going_on, end_tick))
         measured_slates = slates_after(log, run, tick, settings.requests, service.platform.slate_size)
         return Branch(log, *measured_slates, focus_of(log, moments).done_tick)
 
-    focus = focus_of(probe.log, moments)
+    focus = focus_of(probe, moments)
     run, focus_item, tick = focus.run, focus.item, focus.tick
-    base = branch(settings.base)
-    others = {actions_label(action): branch(action) for action in settings.branches}
+    base = branch("base", settings.base)
+    others = {actions_label(action): branch(actions_label(action), action) for action in settings.branches}
     return Branches(fork.log, run, tick, moments, focus_item, base, others, end_tick=end_tick)

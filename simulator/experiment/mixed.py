@@ -8,10 +8,11 @@ once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from recommenders.base import Progress, State
+from recommenders.base import Bool, Progress, State
+from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, Stages
 from simulator.engine.clock import Pace, Service, retrain, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat
@@ -36,23 +37,29 @@ class MixedArm:
     model: State
 
 
-@dataclass
-class _LiveArm:
-    """An arm as it goes: its models, oldest first, and what it has served."""
+@dataclass(frozen=True)
+class MixedState:
+    """How far a mixed world has come.
 
-    arm: MixedArm
-    deployments: list[Deployment]
-    served: list[EventLog] = field(default_factory=list)
+    Attributes:
+        stretch: which stretch between two boundaries is under way, from 0.
+        turn: which arm serves in it; -1: none yet, and what is due to be trained has not been.
+        now: the world, with an empty log.
+        deployments: the models of each arm, oldest first.
+        served: by stretch, what each arm has served; of the last stretch, those whose turn is over.
+        parts: of the log of the turn that is under way; None before it begins.
+    """
 
-    def model(self, tick: int) -> State:
-        """The model that serves from a tick on."""
-        return [d.model for d in self.deployments if d.tick <= tick][-1]
+    stretch: int
+    turn: int
+    now: Snapshot
+    deployments: tuple[tuple[Deployment, ...], ...]
+    served: tuple[tuple[EventLog, ...], ...]
+    parts: tuple[EventLog, ...] | None
 
-    def retrain(self, world: World, log: EventLog, tick: int, nth: int, progress: Progress | None) -> None:
-        """Train the next model, which serves once the training delay is over."""
-        service = self.arm.service
-        model = retrain(world, service, log, tick, nth, self.deployments[-1].model, progress=progress)
-        self.deployments.append(Deployment(tick + service.platform.training_delay, model))
+    def served_by(self, arm: int) -> EventLog:
+        """All that an arm has served."""
+        return EventLog.concatenate([stretch[arm] for stretch in self.served if arm < len(stretch)])
 
 
 def simulate_mixed(
@@ -66,6 +73,7 @@ def simulate_mixed(
     pace: Pace | None = None,
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, EventLog]:
     """Let all arms serve their users in one world.
 
@@ -80,44 +88,99 @@ def simulate_mixed(
         pace: how the work is cut up.
         heartbeat: told of progress.
         training: told of progress while a model retrains.
+        checkpoint: keeps how far this has come, and may have kept it before: then it goes on from there.
 
     Returns:
         Arm -> the impressions that it served since the start, in order of (tick, user, slot).
 
     Raises:
         EngineError: too few items are eligible, or a recommender broke its contract.
+        StoppedError: the checkpoint was asked to stop.
     """
-    live = [_LiveArm(arm, [Deployment(start.tick, arm.model)]) for arm in arms]
-    now = replace(start, log=_EMPTY)
-    everything = [start.log]
+    checkpoint = checkpoint or Stages().checkpoint("")
     longest_delay = max(arm.service.platform.ingestion_delay for arm in arms)
     trainings = [_trainings(arm, start.tick, stretches[-1].end_tick) for arm in arms]
-    for begin, end in pairwise(_boundaries(arms, stretches, trainings)):
-        shared = EventLog.concatenate(everything) if pooled and any(begin in t for t in trainings) else _EMPTY
-        for one, due in zip(live, trainings, strict=True):
-            if begin in due:
-                log = shared if pooled else EventLog.concatenate([start.log, *one.served])
-                one.retrain(world, log, begin, due[begin], training)
+    boundaries = list(pairwise(_boundaries(arms, stretches, trainings)))
+    fitted = tuple((Deployment(start.tick, arm.model),) for arm in arms)
+    state = checkpoint.load(start.users) or MixedState(0, -1, replace(start, log=_EMPTY), fitted, ((),), None)
+    while state.stretch < len(boundaries):
+        begin, end = boundaries[state.stretch]
+        if state.turn < 0:
+            due = [t.get(begin) for t in trainings]
+            state = _trained(world, arms, start, state, begin, due, pooled, training, checkpoint)
         serving = next(s.arm for s in stretches if s.start_tick <= begin < s.end_tick)
-        served = []
-        for i, one in enumerate(live):
-            users = serving == i
-            if not users.any():
-                continue
-            platform = one.arm.service.platform.model_copy(update={"retrain_every": None})
-            service = replace(one.arm.service, platform=platform)
-            loaded = replace(now, deployments=(Deployment(begin, one.model(begin)),))
-            beat = None if heartbeat is None else _shared(heartbeat, begin, end, i, len(live))
-            trajectory = simulate(
-                world, behaviour, service, loaded, end, users=users, longest_delay=longest_delay, pace=pace,
-                heartbeat=beat,
-            )  # fmt: skip
-            now = replace(trajectory.end, tick=begin, log=_EMPTY)
-            one.served.append(trajectory.log)
-            served.append(trajectory.log)
-        everything.append(EventLog.merge(served))
-        now = replace(now, tick=end)
-    return {one.arm.service.arm: EventLog.concatenate(one.served) for one in live}
+        while state.turn < len(arms):
+            beat = None if heartbeat is None else _shared(heartbeat, begin, end, state.turn, len(arms))
+            users = serving == state.turn
+            state = _served(
+                world, behaviour, arms[state.turn], state, (begin, end), users, longest_delay, pace, beat, checkpoint
+            )
+        state = replace(state, stretch=state.stretch + 1, turn=-1, now=replace(state.now, tick=end))
+        state = replace(state, served=(*state.served, ()))
+    return {arm.service.arm: state.served_by(i) for i, arm in enumerate(arms)}
+
+
+def _trained(
+    world: World,
+    arms: Sequence[MixedArm],
+    start: Snapshot,
+    state: MixedState,
+    tick: int,
+    due: Sequence[int | None],
+    pooled: bool,
+    training: Progress | None,
+    checkpoint: Checkpoint,
+) -> MixedState:
+    """Train the next model of each arm for which one is due; it serves once the training delay is over."""
+
+    def progress(done: int, total: int) -> None:
+        if training is not None:
+            training(done, total)
+        checkpoint.stop_if_asked(lambda: state)
+
+    everything = [start.log, *(EventLog.merge(list(stretch)) for stretch in state.served)] if pooled else []
+    shared = EventLog.concatenate(everything) if any(due) else _EMPTY
+    deployments = list(state.deployments)
+    for i, (arm, nth) in enumerate(zip(arms, due, strict=True)):
+        if nth is not None:
+            log = shared if pooled else EventLog.concatenate([start.log, state.served_by(i)])
+            model = retrain(world, arm.service, log, tick, nth, deployments[i][-1].model, progress=progress)
+            deployments[i] = (*deployments[i], Deployment(tick + arm.service.platform.training_delay, model))
+    return replace(state, turn=0, deployments=tuple(deployments))
+
+
+def _served(
+    world: World,
+    behaviour: Behaviour,
+    arm: MixedArm,
+    state: MixedState,
+    stretch: tuple[int, int],
+    users: Bool,
+    longest_delay: int,
+    pace: Pace | None,
+    heartbeat: Heartbeat | None,
+    checkpoint: Checkpoint,
+) -> MixedState:
+    """An arm serves its users over a stretch."""
+    begin, end = stretch
+    log, now = _EMPTY, state.now
+    if users.any():
+        platform = arm.service.platform.model_copy(update={"retrain_every": None})
+        service = replace(arm.service, platform=platform)
+        model = [d.model for d in state.deployments[state.turn] if d.tick <= begin][-1]
+        loaded = replace(now, deployments=(Deployment(begin, model),))
+        trajectory = simulate(
+            world, behaviour, service, loaded, end, users=users, longest_delay=longest_delay, pace=pace,
+            heartbeat=heartbeat,
+            checkpoint=PartCheckpoint(
+                checkpoint,
+                None if state.parts is None else (now, state.parts),
+                lambda inner: replace(state, now=inner[0], parts=inner[1]),
+            ),
+        )  # fmt: skip
+        log, now = trajectory.log, replace(trajectory.end, tick=begin, log=_EMPTY)
+    served = (*state.served[:-1], (*state.served[-1], log))
+    return replace(state, turn=state.turn + 1, now=now, served=served, parts=None)
 
 
 def _trainings(arm: MixedArm, start: int, until: int) -> dict[int, int]:

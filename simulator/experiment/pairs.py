@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,6 +110,50 @@ def ab_test_pair(
     Returns:
         The pair; None where no user's worlds differ after a dislike.
     """
+    found = _notable_user(control, control_log, arm, arm_log, items, start_tick)
+    return None if found is None else found.pair
+
+
+def ab_test_pair_of_cells(
+    control: str,
+    arm: str,
+    cells: Iterable[tuple[range, int]],
+    read: Callable[[range], tuple[EventLog, EventLog]],
+    items: ItemFeatures,
+    *,
+    start_tick: int,
+) -> TrajectoryPair | None:
+    """The same of logs that are read cell by cell; few cells have to be.
+
+    Args:
+        control, arm: names of the arms.
+        cells: users of each cell, and the most dislikes that one of them has in the control's test.
+        read: the logs of a cell, the control's and the arm's, each with the warm-up.
+        items, start_tick: as for `ab_test_pair`.
+    """
+    best: _Notable | None = None
+    for users, most in sorted(cells, key=lambda cell: (-cell[1], cell[0].start)):
+        if most == 0 or (best is not None and (most, -users.start) < (best.n_dislikes, -best.pair.user)):
+            break
+        control_log, arm_log = read(users)
+        found = _notable_user(control, control_log, arm, arm_log, items, start_tick)
+        ranks = [(n.n_dislikes, -n.pair.user) for n in (found, best) if n is not None]
+        if found is not None and ranks[0] == max(ranks):
+            best = found
+    return None if best is None else best.pair
+
+
+@dataclass(frozen=True)
+class _Notable:
+    """A user worth showing, and how often they disliked."""
+
+    n_dislikes: int
+    pair: TrajectoryPair
+
+
+def _notable_user(
+    control: str, control_log: EventLog, arm: str, arm_log: EventLog, items: ItemFeatures, start_tick: int
+) -> _Notable | None:
     in_control, in_arm = _ByUser(control_log), _ByUser(arm_log)
     n_dislikes = np.bincount(control_log.user[_is_dislike(control_log, start_tick)])
     n_dislikes[_lives_alike(in_control, in_arm, len(n_dislikes))] = 0
@@ -116,7 +161,7 @@ def ab_test_pair(
         parting = _part(in_control.rows(user), in_arm.rows(user), start_tick)
         if _n_common(parting.left, parting.right) == max(len(parting.left), len(parting.right)):
             continue
-        return TrajectoryPair(
+        pair = TrajectoryPair(
             kind="ab_test",
             user=user,
             arm=arm,
@@ -129,6 +174,7 @@ def ab_test_pair(
             focus_topic=int(items.topic[parting.left.item[0]]),
             why=f"most dislikes in {control} ({n_dislikes[user]}) of the users whose worlds differ after a dislike",
         )
+        return _Notable(int(n_dislikes[user]), pair)
     return None
 
 

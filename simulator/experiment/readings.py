@@ -69,8 +69,8 @@ class UserReadings(Readings, Protocol):
         """The same over another window, as if nothing after it was known yet."""
         ...
 
-    def day(self, day: int) -> UserReadings:
-        """One day of the window, from 0, which looks ahead as far as the window does."""
+    def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
+        """Arm -> the metric's level on each day of the window; days look ahead as far as the window does."""
         ...
 
 
@@ -117,9 +117,9 @@ class TwinReadings:
         window = {"start_tick": start_tick, "end_tick": end_tick, "horizon_tick": None}
         return TwinReadings({arm: replace(view, **window) for arm, view in self.views.items()})  # type: ignore[arg-type]
 
-    def day(self, day: int) -> TwinReadings:
-        """One day of the window."""
-        return TwinReadings({arm: view.day(day) for arm, view in self.views.items()})
+    def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
+        """Arm -> the level on each day."""
+        return {arm: tuple(measure(metric, day).ratio() for day in view.days) for arm, view in self.views.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +163,10 @@ class SplitReadings:
         view = replace(self.view, start_tick=start_tick, end_tick=end_tick, horizon_tick=None)
         return SplitReadings(view, self.members)
 
-    def day(self, day: int) -> SplitReadings:
-        """One day of the window."""
-        return SplitReadings(self.view.day(day), self.members)
+    def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
+        """Arm -> the level on each day."""
+        everybody = [measure(metric, day) for day in self.view.days]
+        return {arm: tuple(rows_of(day, self.users(arm)).ratio() for day in everybody) for arm in self.members}
 
     @cached_property
     def _own_views(self) -> dict[str, LogView]:

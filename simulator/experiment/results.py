@@ -380,6 +380,8 @@ class Manifest:
         impressions_per_second: of simulated serving, over all arms.
         command: the command line that made it.
         complete: False until everything is written.
+        resumed: how often the run was stopped and went on; `seconds` then count what was kept of earlier goes.
+        directory: of an unfinished run, where the tables are that its scenario names.
     """
 
     run: str
@@ -395,3 +397,5 @@ class Manifest:
     impressions_per_second: float
     command: str
     complete: bool
+    resumed: int = 0
+    directory: str = ""

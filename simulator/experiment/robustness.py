@@ -35,7 +35,8 @@ class WarmUp:
     """What was known of the users before the test.
 
     Attributes:
-        view: the warm-up's window of any arm's log, since it is the same in all.
+        view: the warm-up's window of any arm's log, since it is the same in all; without rows where the log is
+            streamed, as only a split, which is not, asks for more than stands below.
         impressions: float64[n_users], examined in the warm-up.
         dislikes: float64[n_users], pressed in the warm-up.
     """
@@ -88,11 +89,11 @@ def estimator_rows(
     stratum = strata(warm_up.impressions)
     for metric in metrics:
         parts = readings.parts(metric)
-        before = measure(metric, warm_up.view)
+        before = None if readings.is_paired else measure(metric, warm_up.view)
         for arm in _treatments(readings, control):
             effects = (
                 _of_twins(parts[arm], parts[control], confidence, seed)
-                if readings.is_paired
+                if before is None
                 else _of_split(readings, arm, control, parts, before, stratum, confidence, seed)
             )
             rows += [EstimatorRow(arm, metric.info.name, name, e.difference, e.lift) for name, e in effects.items()]

@@ -8,25 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from recommenders.base import TICKS_PER_SECOND, Recommender, State
 from simulator.draws import Purpose
 from simulator.engine.cells import Executor, Here
+from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, Workplace, simulate
-from simulator.engine.log import EventLog
+from simulator.engine.collector import Sink
+from simulator.engine.log import EventLog, FeedbackLog
+from simulator.engine.log_parts import CELL_USERS, PART_ROWS, LogWriter, cut_population, read_users, stored_cell
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
-from simulator.experiment.ab_findings import ABFindings, find
+from simulator.experiment.ab_findings import ABFindings, find, find_streamed
 from simulator.experiment.abtest import rehearse
 from simulator.experiment.assignment import Assignment, assign
 from simulator.experiment.branches import Branches
+from simulator.experiment.cell_metrics import WARM_UP, CellReadings, StreamedTest, rehearse_streamed
 from simulator.experiment.counterfactual import run_counterfactual
 from simulator.experiment.design_words import describe_design
 from simulator.experiment.metrics import select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed
-from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
+from simulator.experiment.pairs import ab_test_pair, ab_test_pair_of_cells, counterfactual_pair, notable_runs
 from simulator.experiment.replay import Histories
 from simulator.experiment.responses import analyse_branches, future_effects
 from simulator.experiment.responsiveness import similarity
@@ -35,6 +38,7 @@ from simulator.experiment.verdicts import judge
 from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
 from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
+from simulator.scenario.event_logs import streams
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
 from simulator.world.registry import behaviour_of
@@ -46,6 +50,8 @@ Watch = Callable[[str, float, float, int], None]
 """Called as `watch(stage, done, total, impressions)`: how far a stage has come, and impressions since last told."""
 
 _EMPTY = EventLog.empty()
+_IN_WORDS = {"ab_test": "A/B test"}
+"""Stages as the manifest and the progress call them, where it is not by the name of their file."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,24 @@ class Study:
         world: built from them.
         start: the world when the warm-up ends and the arms part.
         histories: of a counterfactual that replays a log.
+        streamed: where the logs are and what is asked of them, where they are not held in memory.
     """
 
     scenario: Scenario
     world: World
     start: Snapshot
     histories: Histories | None = None
+    streamed: StreamedTest | None = None
+
+    def sink(self, name: str) -> LogWriter | None:
+        """What takes a log of the A/B test or the warm-up; None where it stays in memory."""
+        return None if self.streamed is None else _writer(self.streamed, name)
+
+    def lived(self, runs: int) -> EventLog:
+        """The warm-up's log of the first users."""
+        if self.streamed is None:
+            return self.start.log
+        return read_users(self.streamed.folder / WARM_UP, self.streamed.cells, runs)
 
 
 @dataclass(frozen=True)
@@ -71,7 +89,7 @@ class ArmOutcome:
 
     Attributes:
         name: the arm, or `holdout`.
-        log: what it served in the A/B test, without the warm-up; empty without one.
+        log: what it served in the A/B test, without the warm-up; empty without one, and where logs are streamed.
         branches: its counterfactual runs; None without them.
         seconds: wall-clock seconds by stage.
     """
@@ -95,6 +113,8 @@ def prepare(
     policy: Build,
     arms: Mapping[str, Build],
     watch: Watch,
+    stages: Stages | None = None,
+    events: Path | None = None,
     executor: Executor | None = None,
 ) -> Study:
     """Build the world and let the logging policy serve through the warm-up.
@@ -105,6 +125,8 @@ def prepare(
         policy: builds the logging policy.
         arms: arm -> how to build its recommender; their longest window decides how much history is kept.
         watch: told of progress.
+        stages: keeps the warm-up.
+        events: where logs are written that the scenario wants to be streamed; None holds them in memory all the same.
         executor: where users live; None: in this process.
 
     Raises:
@@ -114,13 +136,39 @@ def prepare(
     """
     world = scenario_world(scenario, directory)
     length = max((build_recommender(name, build).traits.history_length for name, build in arms.items()), default=0)
-    start = warm_up(scenario, world, policy, length, watch, executor)
+    stages = stages or Stages()
+    streamed = None if events is None else _streamed(scenario, world, events)
+    sink = None if streamed is None else _writer(streamed, WARM_UP)
+    start = stages.once(
+        "warm_up",
+        lambda: warm_up(scenario, world, policy, length, watch, stages, sink, executor),
+        like=lambda: behaviour_of(world).begin(world),
+    )
+    if streamed is not None:
+        rehearse_streamed(streamed)
+        return Study(scenario, world, start, streamed=streamed)
     if scenario.ab_test is not None:
         rehearse(
             scenario.metrics, start.log, world.catalogue.features,
             n_users=world.population.n_users, end_tick=scenario.warm_up,
         )  # fmt: skip
     return Study(scenario, world, start)
+
+
+def _streamed(scenario: Scenario, world: World, events: Path) -> StreamedTest | None:
+    """What will be asked of streamed logs; None where the scenario wants them in memory."""
+    if not streams(scenario) or scenario.ab_test is None:
+        return None
+    begin = scenario.warm_up + scenario.ab_test.exclude_first
+    return StreamedTest(
+        events, tuple(arm.name for arm in scenario.arms), cut_population(world.population.n_users, CELL_USERS),
+        scenario.metrics, world.catalogue.features, scenario.warm_up, begin,
+        scenario.warm_up + scenario.ab_test.duration,
+    )  # fmt: skip
+
+
+def _writer(streamed: StreamedTest, name: str) -> LogWriter:
+    return LogWriter(streamed.folder / name, name, streamed.cells, part_rows=PART_ROWS)
 
 
 def scenario_world(scenario: Scenario, directory: Path) -> World:
@@ -148,6 +196,8 @@ def warm_up(
     policy: Build,
     history_length: int,
     watch: Watch,
+    stages: Stages | None = None,
+    sink: Sink | None = None,
     executor: Executor | None = None,
 ) -> Snapshot:
     """Let the logging policy serve until the arms part.
@@ -158,6 +208,8 @@ def warm_up(
         policy: builds the logging policy.
         history_length: the longest window of feedback that anybody will ask for afterwards.
         watch: told of progress.
+        stages: keeps how far it has come.
+        sink: takes the log, of which the snapshot then has only what training reads; None: it holds all of it.
         executor: where users live; None: in this process.
 
     Raises:
@@ -172,10 +224,18 @@ def warm_up(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
+        checkpoint=(stages or Stages()).checkpoint("warm_up"), sink=sink, keep_feedback=True,
     ).end  # fmt: skip
 
 
-def run_arm(study: Study, name: str, build: Build, watch: Watch, executor: Executor | None = None) -> ArmOutcome:
+def run_arm(
+    study: Study,
+    name: str,
+    build: Build,
+    watch: Watch,
+    stages: Stages | None = None,
+    executor: Executor | None = None,
+) -> ArmOutcome:
     """Train one arm on the warm-up's log and run what the scenario asks of it alone.
 
     An A/B test whose arms share one world is not among that (`run_mixed`).
@@ -185,6 +245,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch, executor: Execu
         name: of the arm.
         build: makes its unfitted recommender.
         watch: told of progress.
+        stages: keeps the fitted model, the log of the A/B test, and the branches.
         executor: where users live; None: in this process.
 
     Raises:
@@ -192,32 +253,32 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch, executor: Execu
     """
     scenario, world, start = study.scenario, study.world, study.start
     platform = scenario.platform_of(name)
-    seconds: dict[str, float] = {}
-    clock = perf_counter()
-    model = fit_arm(name, build, start.log, world, platform.ingestion_delay, start.tick, watch)
-    seconds["training"] = perf_counter() - clock
+    stages = stages or Stages()
+    model = stages.once(
+        "training", lambda: fit_arm(name, build, start.learnable, world, platform.ingestion_delay, start.tick, watch)
+    )
     service = Service(name, build, platform, start.tick, workplace(scenario, executor))
     log, branches = _EMPTY, None
     if isinstance(scenario.ab_test, PairedABTest):
-        clock = perf_counter()
         until = start.tick + scenario.ab_test.duration
-        log = simulate(
+        log = stages.once("ab_test", lambda: simulate(
             world, behaviour_of(world), service, deploy(start, model), until,
             heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
             training=lambda done, total: watch("retraining", done, total, 0),
-        ).log  # fmt: skip
-        seconds["A/B test"] = perf_counter() - clock
+            checkpoint=stages.checkpoint("ab_test"), sink=study.sink(name),
+        ).log)  # fmt: skip
     if scenario.counterfactual is not None:
-        clock = perf_counter()
         settings = scenario.counterfactual
         by_item_k = settings.prefix == "random" and settings.trigger == "item_k"
-        until = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
-        branches = run_counterfactual(
+        parting = start.tick + (settings.k * settings.request_every if by_item_k else settings.trigger_within)
+        if settings.prefix == "lived":
+            start = replace(start, log=study.lived(settings.runs))
+        branches = stages.once("counterfactual", lambda: run_counterfactual(
             world, service, model, settings, start=start, histories=study.histories,
-            heartbeat=_heartbeat(watch, "counterfactual", start.tick, until, platform.slate_size),
-        )  # fmt: skip
-        seconds["counterfactual"] = perf_counter() - clock
-    return ArmOutcome(name, log, branches, seconds)
+            heartbeat=_heartbeat(watch, "counterfactual", start.tick, parting, platform.slate_size),
+            stages=stages.within("counterfactual", name),
+        ))  # fmt: skip
+    return ArmOutcome(name, log, branches, {_IN_WORDS.get(stage, stage): took for stage, took in stages.took.items()})
 
 
 def assignment(study: Study, settings: MixedABTest) -> Assignment:
@@ -230,7 +291,11 @@ def assignment(study: Study, settings: MixedABTest) -> Assignment:
 
 
 def run_mixed(
-    study: Study, builds: Mapping[str, Build], watch: Watch, executor: Executor | None = None
+    study: Study,
+    builds: Mapping[str, Build],
+    watch: Watch,
+    stages: Stages | None = None,
+    executor: Executor | None = None,
 ) -> tuple[ArmOutcome, ...]:
     """Train all arms on the warm-up's log and run the A/B test in which they share one world.
 
@@ -238,6 +303,7 @@ def run_mixed(
         study: what the arms share.
         builds: arm -> how to build its recommender.
         watch: told of progress.
+        stages: keeps the fitted models, how far the test has come, and its logs.
         executor: where users live; None: in this process.
 
     Returns:
@@ -250,12 +316,11 @@ def run_mixed(
     settings, platform = scenario.ab_test, scenario.platform
     if settings is None or isinstance(settings, PairedABTest):
         return ()
-    clock = perf_counter()
-    models = {
+    stages = stages or Stages()
+    models = stages.once("training", lambda: {
         name: fit_arm(name, build, start.log, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
         for name, build in builds.items()
-    }
-    seconds = {"training": perf_counter() - clock}
+    })  # fmt: skip
     plan = assignment(study, settings)
     arms = []
     for name in plan.arms:
@@ -265,18 +330,21 @@ def run_mixed(
             own = own.model_copy(update={"retrain_every": None})
         service = Service(name, builds[policy], own, start.tick, workplace(scenario, executor))
         arms.append(MixedArm(service, models[policy]))
-    clock, until = perf_counter(), start.tick + settings.duration
-    logs = simulate_mixed(
+    until = start.tick + settings.duration
+    logs = stages.once("ab_test", lambda: simulate_mixed(
         world, behaviour_of(world), arms, start, plan.stretches, pooled=settings.training == "pooled",
         heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
         training=lambda done, total: watch("retraining", done, total, 0),
-    )  # fmt: skip
-    seconds["A/B test"] = perf_counter() - clock
+        checkpoint=stages.checkpoint("ab_test"),
+    ))  # fmt: skip
+    seconds = {_IN_WORDS.get(stage, stage): took for stage, took in stages.took.items()}
     # The stages are of all arms together: they count once, for the first.
     return tuple(ArmOutcome(name, log, None, {} if i else seconds) for i, (name, log) in enumerate(logs.items()))
 
 
-def fit_arm(arm: str, build: Build, log: EventLog, world: World, delay: int, tick: int, watch: Watch) -> State:
+def fit_arm(
+    arm: str, build: Build, log: EventLog | FeedbackLog, world: World, delay: int, tick: int, watch: Watch
+) -> State:
     """A model of an arm, trained on the feedback that a log has delivered by a tick.
 
     Args:
@@ -309,16 +377,17 @@ def _heartbeat(watch: Watch, stage: str, start: int, until: int, slate_size: int
     return beat
 
 
-def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results:
+def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome], readings: CellReadings | None = None) -> Results:
     """All estimates of a scenario; the answer's sentence is left to the report.
 
     Args:
         study: what the arms share.
         name: of the scenario.
         outcomes: one for each arm, in the scenario's order; then that of the holdout, if there is one.
+        readings: of streamed logs (`cell_metrics.read_test`).
     """
     scenario = study.scenario
-    found = _ab_test(study, outcomes)
+    found = _ab_test(study, outcomes, readings)
     ab_ticks = scenario.ab_test.duration if scenario.ab_test else 0
     counterfactual = scenario.counterfactual
     lives_on = counterfactual is not None and counterfactual.follow is not None
@@ -336,7 +405,7 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome]) -> Results
         other_action=actions_label(counterfactual.action) if counterfactual else "",
         ab_days=ab_ticks / TICKS_PER_DAY,
         answer="",
-        pairs=_pairs(study, outcomes),
+        pairs=_pairs(study, outcomes, readings),
         design=scenario.ab_test.design if scenario.ab_test else "paired",
         design_words=describe_design(scenario),
         metrics=tuple(m.info for m in select_metrics(scenario.metrics)) if lives_on else (),
@@ -369,7 +438,7 @@ def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[
     """Attributes of `Results` that come from the counterfactual."""
     settings, confidence = study.scenario.counterfactual, study.scenario.confidence
     lived = settings is not None and settings.prefix == "lived"
-    before = study.start.log if lived else _EMPTY
+    before = study.lived(settings.runs) if settings is not None and lived else _EMPTY
     found: dict[str, tuple[Any, ...]] = {}
     for o in outcomes:
         if settings is None or o.branches is None:
@@ -389,20 +458,22 @@ def _responses(study: Study, outcomes: Sequence[ArmOutcome]) -> dict[str, tuple[
     return found
 
 
-def _ab_test(study: Study, outcomes: Sequence[ArmOutcome]) -> ABFindings | None:
+def _ab_test(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReadings | None) -> ABFindings | None:
     settings = study.scenario.ab_test
     if settings is None:
         return None
+    seed = study.world.draws.integer_seed(Purpose.BOOTSTRAP, 0)
+    if readings is not None and isinstance(settings, PairedABTest):
+        return find_streamed(study.scenario, settings, readings, seed=seed)
     plan = None if isinstance(settings, PairedABTest) else assignment(study, settings)
     return find(
         study.scenario, settings, plan, {o.name: o.log for o in outcomes}, study.start.log,
         study.world.catalogue.features,
-        n_users=study.world.population.n_users, start_tick=study.start.tick,
-        seed=study.world.draws.integer_seed(Purpose.BOOTSTRAP, 0),
+        n_users=study.world.population.n_users, start_tick=study.start.tick, seed=seed,
     )  # fmt: skip
 
 
-def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair, ...]:
+def _pairs(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReadings | None) -> tuple[TrajectoryPair, ...]:
     """The trajectories that the report shows side by side: each responding arm's notable runs, one user a treatment."""
     items, scenario = study.world.catalogue.features, study.scenario
     pairs: list[TrajectoryPair] = []
@@ -424,6 +495,9 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
             )
             for notable in notable_runs(run, base, action)
         ]  # fmt: skip
+    if readings is not None:
+        found = [_streamed_pair(readings, scenario.control, arm) for arm in readings.arms if arm != scenario.control]
+        return (*pairs, *(pair for pair in found if pair is not None))
     if isinstance(scenario.ab_test, PairedABTest):
         logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}
         for arm, log in logs.items():
@@ -433,3 +507,16 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome]) -> tuple[TrajectoryPair
                 )
                 pairs += [] if pair is None else [pair]
     return tuple(pairs)
+
+
+def _streamed_pair(readings: CellReadings, control: str, arm: str) -> TrajectoryPair | None:
+    test = readings.test
+
+    def read(users: range) -> tuple[EventLog, EventLog]:
+        before, left, right = (stored_cell(test.folder / name, users).read() for name in (WARM_UP, control, arm))
+        return EventLog.concatenate([before, left]), EventLog.concatenate([before, right])
+
+    same = set(readings.by_arm[control].hashes) & set(readings.by_arm[arm].hashes)
+    alike = {users for users, _ in same}
+    most = [(users, dislikes) for users, dislikes in readings.by_arm[control].most_dislikes if users not in alike]
+    return ab_test_pair_of_cells(control, arm, most, read, test.items, start_tick=test.start_tick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def _check(results: Results, file: Path) -> None:
 
 def _interrupted(folder: Path) -> ReportError:
     return ReportError(
-        f"{folder}: the run was interrupted before it was complete ({MANIFEST_FILE}: complete is false); run it again"
+        f"{folder}: the run was interrupted before it was complete ({MANIFEST_FILE}: complete is false); to go on: "
+        f"pushback resume {shlex.quote(str(folder))}"
     )
 
 

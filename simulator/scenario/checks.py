@@ -219,6 +219,25 @@ def _check_ab_test(draft: Draft) -> None:
     check_ab_test(draft, _known_metrics(draft))
 
 
+def _check_log(draft: Draft) -> None:
+    columns = draft.entries("log", "columns")
+    for i, name in enumerate(columns):
+        if isinstance(name, str) and name in columns[:i]:
+            draft.sources.report(("log", "columns", i), describe(name), "each column once")
+    if draft.get("log", "stream") != "always":
+        return
+    design, watched = draft.get("ab_test", "design"), draft.get("ab_test", "watch")
+    if not draft.has("ab_test"):
+        draft.sources.report(("log", "stream"), "always", "auto or never without a paired ab_test")
+    elif design in ("split", "switchback"):
+        path: Path = ("ab_test", "design")
+        draft.sources.report(("log", "stream"), "always", f"auto or never with the design {design}", also=(path,))
+    elif watched is True:
+        draft.sources.report(
+            ("log", "stream"), "always", "auto or never with a watched ab_test", also=(("ab_test", "watch"),)
+        )
+
+
 def _check_thresholds(draft: Draft) -> None:
     for i, text in enumerate(draft.entries("thresholds")):
         if not isinstance(text, str):
@@ -276,5 +295,6 @@ _CHECKS: tuple[Callable[[Draft], None], ...] = (
     _check_expressiveness,
     check_counterfactual,
     _check_ab_test,
+    _check_log,
     _check_thresholds,
 )

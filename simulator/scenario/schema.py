@@ -13,6 +13,7 @@ from pydantic import Field
 from simulator.scenario.ab_tests import ABTest
 from simulator.scenario.counterfactuals import Counterfactual
 from simulator.scenario.durations import parse_duration
+from simulator.scenario.event_logs import EventLogs
 from simulator.scenario.settings import (
     Duration,
     Name,
@@ -326,6 +327,8 @@ class Scenario(Section):
     """Metrics to report: registered names (`pushback list metrics`) or `module:object`; empty: all built-in ones."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of all intervals."""
+    log: EventLogs = EventLogs()
+    """What is written of the event logs, and how."""
     reports: tuple[str, ...] = ()
     """What else to write of a finished run: registered names (`pushback list reports`) or `module:function`."""
     thresholds: tuple[str, ...] = ()

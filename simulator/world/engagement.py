@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from recommenders.base import Feedback, Float64, Int32, Int64
+from recommenders.base import Feedback, Float64, Int32, Int64, UInt8
 from simulator.draws import Purpose
 from simulator.scenario import schema
 from simulator.world.state import PUSH_BACK_MEMORY, UserState
@@ -146,16 +146,16 @@ def _satiate(world: World, state: UserState, users: Rows, item: Int32, responses
     gain = world.settings.engagement.satiation_gain
     if gain == 0:
         return
-    row, slot = np.nonzero(responses.feedback & np.uint8(Feedback.LONG_DWELL))
-    n_topics = state.satiation.shape[1]
-    cell = users[row] * n_topics + world.catalogue.features.topic[item[row, slot]]
+    row, long_dwelt = _having(responses.feedback, Feedback.LONG_DWELL, item)
+    cell = users.take(row) * state.satiation.shape[1]
+    cell += world.catalogue.features.topic.take(long_dwelt)
     np.add.at(state.satiation.reshape(-1), cell, np.float32(gain))
 
 
 def _please(engagement: schema.Engagement, state: UserState, users: Rows, responses: Responses) -> None:
     """Moving average over impressions: a long dwell pleases, displeasure counts several times against it."""
-    pleased = ((responses.feedback & np.uint8(Feedback.LONG_DWELL)) > 0).sum(axis=1)
-    displeased = responses.displeased.sum(axis=1)
+    pleased = _count_by_row((responses.feedback & np.uint8(Feedback.LONG_DWELL)) > 0)
+    displeased = _count_by_row(responses.displeased)
     n = responses.n_examined.astype(np.float64)
     gained = (pleased - engagement.displeasure_weight * displeased) / n
     keep = (1.0 - engagement.satisfaction_memory) ** n
@@ -169,38 +169,48 @@ def _annoy(world: World, state: UserState, users: Rows, tick: Int64, item: Int32
     if len(remembering) == 0:
         return
     who = users[remembering]
-    fresh = state.pushed_tick[who] > (tick[remembering] - engagement.push_back_memory)[:, None]
-    creator = np.where(fresh, state.pushed_creator[who], -1)
-    topic = np.where(fresh, state.pushed_topic[who], -1)
-    shown = item[remembering]
-    looked = np.arange(shown.shape[1]) < responses.n_examined[remembering, None]
-    again_creator = _any_of(features.creator[shown], creator) & looked
-    again_topic = _any_of(features.topic[shown], topic) & looked
-    state.annoyance[who] += engagement.annoyance_creator * again_creator.sum(axis=1) + (
-        engagement.annoyance_topic * again_topic.sum(axis=1)
-    )
+    fresh = state.pushed_tick.take(who, axis=0) > (tick[remembering] - engagement.push_back_memory)[:, None]
+    creator = np.where(fresh, state.pushed_creator.take(who, axis=0), -1)
+    topic = np.where(fresh, state.pushed_topic.take(who, axis=0), -1)
+    shown = np.ascontiguousarray(item.take(remembering, axis=0).T)
+    looked = np.arange(len(shown))[:, None] < responses.n_examined[remembering]
+    again_creator = (_any_of(features.creator.take(shown), creator) & looked).sum(axis=0)
+    again_topic = (_any_of(features.topic.take(shown), topic) & looked).sum(axis=0)
+    state.annoyance[who] += engagement.annoyance_creator * again_creator + engagement.annoyance_topic * again_topic
 
 
 def _any_of(shown: Int32, remembered: Int32) -> npt.NDArray[np.bool_]:
-    """Which of the shown ids are remembered by the user of the row: [n, k] against [n, m] -> bool[n, k]."""
-    found: npt.NDArray[np.bool_] = shown == remembered[:, :1]
-    for column in range(1, remembered.shape[1]):
-        found |= shown == remembered[:, column : column + 1]
+    """Which of the shown ids are remembered by the user of the column: [k, n] against [n, m] -> bool[k, n]."""
+    first, *others = np.ascontiguousarray(remembered.T)
+    found: npt.NDArray[np.bool_] = shown == first
+    for other in others:
+        found |= shown == other
     return found
 
 
 def _remember_push_back(
     world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
 ) -> None:
-    pushes = responses.feedback & np.uint8(Feedback.DISLIKE | Feedback.DISMISS)
-    row, slot = np.nonzero(pushes)
+    row, pushed = _having(responses.feedback, Feedback.DISLIKE | Feedback.DISMISS, item)
     if len(row) == 0:
         return
     who = users[row]
     first_of_row = np.searchsorted(row, row, side="left")
     column = (state.n_pushed[who] + np.arange(len(row)) - first_of_row) % PUSH_BACK_MEMORY
     features = world.catalogue.features
-    state.pushed_creator[who, column] = features.creator[item[row, slot]]
-    state.pushed_topic[who, column] = features.topic[item[row, slot]]
+    state.pushed_creator[who, column] = features.creator[pushed]
+    state.pushed_topic[who, column] = features.topic[pushed]
     state.pushed_tick[who, column] = tick[row]
     np.add.at(state.n_pushed, who, 1)
+
+
+def _having(feedback: UInt8, flags: Feedback, item: Int32) -> tuple[Rows, Int32]:
+    """Row and item of the impressions that have any of the flags, in order of (row, slot)."""
+    # On the flat array: np.nonzero of a matrix with short rows takes ten times as long.
+    cell = np.flatnonzero((feedback & np.uint8(flags)) > 0)
+    return cell // item.shape[1], item.reshape(-1).take(cell)
+
+
+def _count_by_row(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """How many flags of each row are set: bool[n, k] -> intp[n]; twice as fast as a sum along short rows."""
+    return np.bincount(np.flatnonzero(flags) // flags.shape[1], minlength=len(flags))

@@ -56,7 +56,7 @@ class World:
         table = self._creator_table
         if table is None:
             return creator_appeal(self.settings.population, self.draws, user, creator)
-        appeal: Float32 = table.reshape(-1)[user * table.shape[1] + creator]
+        appeal: Float32 = table.reshape(-1).take(user * table.shape[1] + creator)
         return appeal
 
     @cached_property

@@ -52,7 +52,7 @@ def test_a_recommender_that_keeps_the_laws() -> None:
     lines = result.stdout.splitlines()
     assert re.fullmatch(r"popularity: 2 laws hold, 1 skipped, 0 broken in \d+\.\d s", lines[-1])
     assert "skipped: check_fitting_goes_on_from_a_loaded_state: does not declare" in result.stdout
-    assert re.search(r"^  check_slates_are_valid +passed +80 +\d+\.\d\d$", result.stdout, re.MULTILINE)
+    assert re.search(r"^  check_slates_are_valid +passed +\d+ +\d+\.\d\d$", result.stdout, re.MULTILINE)
     assert list(Path().iterdir()) == []
 
 
@@ -167,9 +167,9 @@ def test_all_laws_are_listed_by_kind() -> None:
 
 
 def test_what_hangs_is_ended() -> None:
-    result = check(STUBBORN, "--config", "fault=hangs", "--timeout", "0.3", *ONE, "--only", "twice")
+    result = check(STUBBORN, "--config", "fault=hangs", "--timeout", "2", *ONE, "--only", "twice")
     assert result.exit_code == 1
-    assert "no answer within 0.3 s; it was at " in result.stdout
+    assert "no answer within 2 s; it was at " in result.stdout
     assert "0 laws hold, 1 skipped, 1 broken" in result.stdout
 
 

@@ -41,6 +41,8 @@ class LogView:
         n_users: number of users in the experiment; user ids are below it. Users without a row count as inactive.
         start_tick, end_tick: the window, in ticks.
         horizon_tick: how far metrics may look ahead of the window; None for its end.
+        first_user: which user of the experiment the view calls 0. Not 0 where a log is streamed: it is then measured
+            cell by cell, and the view holds the users of a cell.
     """
 
     log: EventLog
@@ -49,6 +51,7 @@ class LogView:
     start_tick: int
     end_tick: int
     horizon_tick: int | None = None
+    first_user: int = 0
     _made: dict[Hashable, object] = field(init=False, default_factory=dict, repr=False)
 
     @cached_property
@@ -150,11 +153,16 @@ class Metric:
     Attributes:
         info: how the report shows it.
         compute: its parts. Both are finite float64[n_users], the denominator >= 0; users without a row and empty logs
-            are ordinary. It must not modify what the view holds.
+            are ordinary. It must not modify what the view holds. What it gives for a user follows from the rows of that
+            user alone, since a log that is streamed is measured some users at a time.
     """
 
     info: MetricInfo
     compute: Callable[[LogView], PerUser]
+
+
+Tally = npt.NDArray[np.float64]
+"""float64[m], what a metric of the world counts; those of disjoint users add up."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +170,32 @@ class WorldMetric:
     """A metric of the world as a whole: one number, which has no spread over users and hence no interval.
 
     `compute` gives NaN where the number cannot be had.
+
+    Attributes:
+        info: how the report shows it.
+        compute: the number.
+        tally: what adds up over users, for `conclude`; None where the number can be had of the whole log only, which
+            does not go with a log that is streamed. `of_tally` makes a metric from the two.
+        conclude: the number of a tally, which must equal `compute` of the log that was tallied.
     """
 
     info: MetricInfo
     compute: Callable[[LogView], float]
+    tally: Callable[[LogView], Tally] | None = None
+    conclude: Callable[[Tally, LogView], float] | None = None
+
+    @classmethod
+    def of_tally(
+        cls, info: MetricInfo, tally: Callable[[LogView], Tally], conclude: Callable[[Tally, LogView], float]
+    ) -> WorldMetric:
+        """A metric that can be measured some users at a time.
+
+        Args:
+            info: how the report shows it.
+            tally: float64[m], counts that add up over users.
+            conclude: the number; it may read of the view its items and its window only, not its log.
+        """
+        return cls(info, lambda view: conclude(tally(view), view), tally, conclude)
 
 
 AnyMetric = Metric | WorldMetric

@@ -9,7 +9,7 @@ import numpy as np
 
 from recommenders.plugins import blaming
 from simulator.experiment.estimators import PerUser
-from simulator.experiment.metrics.base import LogView, Metric, MetricError, WorldMetric
+from simulator.experiment.metrics.base import LogView, Metric, MetricError, Tally, WorldMetric
 from simulator.experiment.results import MetricInfo
 from simulator.scenario.settings import MAX_NAME_LENGTH, NAME_PATTERN
 
@@ -46,9 +46,49 @@ def measure_world(metric: WorldMetric, view: LogView) -> float:
     Raises:
         MetricError: it failed, or gave something else.
     """
-    name = metric.info.name
-    with blaming(f"metric {name}: compute", MetricError):
+    with blaming(f"metric {metric.info.name}: compute", MetricError):
         found: object = metric.compute(view)
+    return _checked_number(metric.info.name, found)
+
+
+def measure_tally(metric: WorldMetric, view: LogView) -> Tally:
+    """What a metric of the world counts of some users, for `conclude_tally`.
+
+    Raises:
+        MetricError: it has no tally, failed, or gave something else than finite float64[m].
+    """
+    name = metric.info.name
+    if metric.tally is None:
+        raise MetricError(f"metric {name}: tally: got none, expected one where logs are streamed; see docs/metrics.md")
+    with blaming(f"metric {name}: tally", MetricError):
+        found: object = metric.tally(view)
+    if not isinstance(found, np.ndarray) or found.dtype != np.float64 or found.ndim != 1:
+        raise MetricError(f"metric {name}: tally: got {_described(found)}, expected float64[m]")
+    if not np.isfinite(found).all():
+        raise MetricError(f"metric {name}: tally: got numbers that are not finite, expected counts that add up")
+    return found
+
+
+def conclude_tally(metric: WorldMetric, tally: Tally, view: LogView) -> float:
+    """A metric's one number, from what it counted of all users; NaN where it cannot be had.
+
+    Args:
+        metric: it has a tally.
+        tally: summed over users.
+        view: its items and window.
+
+    Raises:
+        MetricError: it failed, or gave something else.
+    """
+    name = metric.info.name
+    if metric.conclude is None:
+        raise MetricError(f"metric {name}: conclude: got none, expected one beside the tally")
+    with blaming(f"metric {name}: conclude", MetricError):
+        found: object = metric.conclude(tally, view)
+    return _checked_number(name, found)
+
+
+def _checked_number(name: str, found: object) -> float:
     if not isinstance(found, Real) or isinstance(found, bool) or np.isinf(float(found)):
         got = _described(found)
         raise MetricError(f"metric {name}: compute: got {got}, expected a finite number, or NaN where there is none")

@@ -62,9 +62,10 @@ def repeated_rows(log: EventLog, items: ItemFeatures, flag: Feedback, group: Gro
     chosen = np.flatnonzero((log.feedback & flag) != 0)
     group_of = getattr(items, group)
     pair = log.user[chosen] * np.int64(group_of.max(initial=0) + 1) + group_of[log.item[chosen]]
-    is_repeat = np.ones(len(chosen), dtype=np.bool_)
-    is_repeat[np.unique(pair, return_index=True)[1]] = False
-    return chosen[is_repeat]
+    order = np.argsort(pair, kind="stable")
+    in_order = pair[order]
+    repeated: npt.NDArray[np.intp] = chosen[np.sort(order[1:][in_order[1:] == in_order[:-1]])]
+    return repeated
 
 
 def users_with(view: LogView, flag: Feedback) -> PerUser:

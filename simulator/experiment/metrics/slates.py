@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from recommenders.base import Feedback
+import numpy as np
+import numpy.typing as npt
+
+from recommenders.base import Feedback, Float64, ItemFeatures
+from simulator.engine.log import EventLog
 from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics.base import NO_REQUESTS, AnyMetric, LogView, Metric, WorldMetric
 from simulator.experiment.results import MetricInfo
@@ -12,16 +16,37 @@ from simulator.experiment.results import MetricInfo
 
 def slate_diversity(view: LogView) -> PerUser:
     """Sum over requests of (distinct primary topics / slate size), per request."""
-    request = np.cumsum(view.opens_request) - 1
-    n_requests = int(request[-1]) + 1 if len(request) else 0
-    # By sort, not np.unique, whose hashing made this metric take 6.2 s instead of 0.2 s on 5 M rows.
-    cell = np.sort(request * np.int64(view.items.n_topics) + view.items.topic[view.rows.item])
-    is_new = np.diff(cell, prepend=-1) != 0
-    distinct = np.bincount(cell[is_new] // view.items.n_topics, minlength=n_requests)
-    size = np.bincount(request, minlength=n_requests)
-    user = view.rows.user[view.opens_request]
-    total = view.sum_by_user(user, distinct / size)
+    requests = view.once(topics_of_requests)
+    first, last = np.searchsorted(view.log.tick[requests.row], [view.start_tick, view.end_tick])
+    user = view.log.user[requests.row[first:last]]
+    total = view.sum_by_user(user, requests.share[first:last])
     return PerUser(total, view.count(view.opens_request), NO_REQUESTS)
+
+
+@dataclass(frozen=True, eq=False)
+class RequestTopics:
+    """How varied each request is.
+
+    Attributes:
+        row: intp[r], its first row in the log, ascending.
+        share: float64[r], distinct primary topics / slate size.
+    """
+
+    row: npt.NDArray[np.intp]
+    share: Float64
+
+
+def topics_of_requests(log: EventLog, items: ItemFeatures) -> RequestTopics:
+    """The variety of every request of a log."""
+    opens = log.slot == 0
+    row = np.flatnonzero(opens)
+    # In 32 bits where they are enough, which sorts twice as fast.
+    key = np.dtype(np.int64 if len(row) * items.n_topics >= 2**31 else np.int32)
+    cell = (np.cumsum(opens, dtype=key) - 1) * items.n_topics + items.topic[log.item]
+    # By sort, not np.unique, whose hashing made this metric take 6.2 s instead of 0.2 s on 5 M rows.
+    cell = np.sort(cell.astype(key, copy=False))
+    distinct = np.bincount(cell[np.diff(cell, prepend=-1) != 0] // items.n_topics, minlength=len(row))
+    return RequestTopics(row, distinct / np.diff(row, append=len(log)))
 
 
 def consumed_diversity(view: LogView) -> PerUser:
@@ -45,11 +70,15 @@ def consumed_diversity(view: LogView) -> PerUser:
     return PerUser(np.where(defined, 1 - share_same, 0.0), defined.astype(np.float64), "nobody had two long dwells")
 
 
-def catalogue_coverage(view: LogView) -> float:
+def times_shown(view: LogView) -> Float64:
+    """float64[n_items], impressions of each item, examined or not."""
+    return np.bincount(view.rows.item, minlength=view.items.n_items).astype(np.float64)
+
+
+def catalogue_coverage(shown: Float64, view: LogView) -> float:
     """Share of the items released before the end of the window that were shown in it; NaN if there are none."""
     n_released = np.count_nonzero(view.items.release_tick < view.end_tick)
-    n_shown = np.count_nonzero(np.bincount(view.rows.item, minlength=view.items.n_items))
-    return n_shown / n_released if n_released else float("nan")
+    return np.count_nonzero(shown) / n_released if n_released else float("nan")
 
 
 DIVERSITY: tuple[AnyMetric, ...] = (
@@ -73,7 +102,7 @@ DIVERSITY: tuple[AnyMetric, ...] = (
         ),
         consumed_diversity,
     ),
-    WorldMetric(
+    WorldMetric.of_tally(
         MetricInfo(
             "catalogue_coverage",
             "Catalogue coverage",
@@ -81,6 +110,7 @@ DIVERSITY: tuple[AnyMetric, ...] = (
             "share",
             "neither",
         ),
+        times_shown,
         catalogue_coverage,
     ),
 )

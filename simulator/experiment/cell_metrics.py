@@ -1,0 +1,324 @@
+"""The metrics of streamed logs, cell by cell: memory holds a cell's rows at a time, in all arms, never a whole log.
+
+A user's parts follow from that user's rows alone, and rows of a user stand in a cell in the same order as in the whole
+log, so that parts equal those of the whole log bit for bit. Daily values are ratios of sums over cells, which round in
+another order than a sum over all users at once: they may differ in the last digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from recommenders.base import Feedback, Float64, ItemFeatures
+from simulator.engine.log import EventLog
+from simulator.engine.log_parts import cell_hash, cells_hash, stored_cell
+from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare
+from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, WorldMetric, select_metrics
+from simulator.experiment.metrics.base import Tally, protected
+from simulator.experiment.metrics.contract import conclude_tally, measure, measure_tally
+
+WARM_UP = "warm_up"
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedTest:
+    """A paired test whose logs are on the disk, in the same cells for all arms.
+
+    Attributes:
+        folder: of the logs: `folder / arm / cell`, and `warm_up` beside the arms.
+        arms: in the scenario's order.
+        cells: ranges of users that make up the population.
+        metrics: names; none for all built-in ones.
+        items: of the catalogue.
+        start_tick: where the warm-up ends.
+        begin_tick, end_tick: the window that is analysed.
+    """
+
+    folder: Path
+    arms: tuple[str, ...]
+    cells: tuple[range, ...]
+    metrics: tuple[str, ...]
+    items: ItemFeatures
+    start_tick: int
+    begin_tick: int
+    end_tick: int
+
+    @property
+    def n_users(self) -> int:
+        """Users of the population."""
+        return self.cells[-1].stop
+
+    @property
+    def window(self) -> LogView:
+        """The analysed window, without rows."""
+        return LogView(EventLog.empty(), self.items, self.n_users, self.begin_tick, self.end_tick)
+
+
+@dataclass(frozen=True, eq=False)
+class CellOfArm:
+    """What a cell tells of one arm.
+
+    Attributes:
+        n_rows: of its log.
+        sha256: of its rows.
+        most_dislikes: of one user, since the warm-up.
+        parts: metric -> those of the cell's users.
+        days: metric -> float64[2, n_days], the sums of both over the cell's users, for each day as a window.
+        tallies: metric of the world -> its tally.
+    """
+
+    n_rows: int
+    sha256: str
+    most_dislikes: int
+    parts: Mapping[str, PerUser]
+    days: Mapping[str, Float64]
+    tallies: Mapping[str, Tally]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredCell:
+    """What a cell tells.
+
+    Attributes:
+        users: its range.
+        warm_up_rows, warm_up_sha256: of the warm-up's log.
+        impressions, dislikes: float64[n], of each user in the warm-up.
+        arms: arm -> what its log tells.
+    """
+
+    users: range
+    warm_up_rows: int
+    warm_up_sha256: str
+    impressions: Float64
+    dislikes: Float64
+    arms: Mapping[str, CellOfArm]
+
+
+EachCell = Callable[[Callable[[StreamedTest, range], MeasuredCell], StreamedTest], Iterable[MeasuredCell]]
+"""How cells are gone through: here one after the other, or by workers side by side, in any order."""
+
+
+def one_by_one(work: Callable[[StreamedTest, range], MeasuredCell], test: StreamedTest) -> Iterator[MeasuredCell]:
+    """Cell after cell, in this process."""
+    return (work(test, users) for users in test.cells)
+
+
+def measure_cell(test: StreamedTest, users: range) -> MeasuredCell:
+    """Read one cell of all arms, and measure it.
+
+    Raises:
+        LogFileError: a part is missing or damaged.
+        MetricError: a metric failed or broke its contract.
+    """
+    before = stored_cell(test.folder / WARM_UP, users).read()
+    view = _view(before, test, users, 0, test.start_tick)
+    arms = {}
+    for arm in test.arms:
+        log = stored_cell(test.folder / arm, users).read()
+        whole = _view(EventLog.concatenate([before, log]), test, users, test.begin_tick, test.end_tick)
+        dislikes = np.bincount(log.user[(log.feedback & Feedback.DISLIKE) != 0] - users.start)
+        parts, days, tallies = _measure(test.metrics, whole)
+        arms[arm] = CellOfArm(len(log), cell_hash(log), int(dislikes.max(initial=0)), parts, days, tallies)
+    return MeasuredCell(
+        users, len(before), cell_hash(before), view.impressions, view.count(view.flagged(Feedback.DISLIKE)), arms
+    )
+
+
+def _view(log: EventLog, test: StreamedTest, users: range, begin: int, end: int) -> LogView:
+    own = replace(log, user=log.user - np.int32(users.start))
+    return LogView(protected(own), test.items, len(users), begin, end, first_user=users.start)
+
+
+def _measure(names: Sequence[str], view: LogView) -> tuple[dict[str, PerUser], dict[str, Float64], dict[str, Tally]]:
+    """Parts, sums by day and tallies, by metric."""
+    parts, days, tallies = {}, {}, {}
+    for metric in select_metrics(names):
+        name = metric.info.name
+        if isinstance(metric, Metric):
+            parts[name] = measure(metric, view)
+            by_day = [measure(metric, day) for day in view.days]
+            days[name] = np.array([[d.numerator.sum() for d in by_day], [d.denominator.sum() for d in by_day]])
+        else:
+            tallies[name] = measure_tally(metric, view)
+    return parts, days, tallies
+
+
+@dataclass(eq=False)
+class ArmReadings:
+    """What the cells of one arm tell together; filled cell by cell.
+
+    Attributes:
+        parts: metric -> those of all users.
+        days: metric -> float64[2, n_days], numerators and denominators summed over users.
+        tallies: metric of the world -> its tally.
+        n_rows: of the log.
+        hashes: of the cells that have rows.
+        most_dislikes: of one user since the warm-up, for each cell.
+    """
+
+    parts: dict[str, PerUser] = field(default_factory=dict)
+    days: dict[str, Float64] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    n_rows: int = 0
+    hashes: list[tuple[range, str]] = field(default_factory=list)
+    most_dislikes: list[tuple[range, int]] = field(default_factory=list)
+
+    def add(self, users: range, cell: CellOfArm, n_users: int) -> None:
+        """Take in a cell."""
+        rows = slice(users.start, users.stop)
+        for name, found in cell.parts.items():
+            whole = self.parts.setdefault(name, PerUser(np.empty(n_users), np.empty(n_users), found.empty_note))
+            whole.numerator[rows], whole.denominator[rows] = found.numerator, found.denominator
+        for total, new in ((self.days, cell.days), (self.tallies, cell.tallies)):
+            for name, value in new.items():
+                total[name] = total[name] + value if name in total else value
+        self.most_dislikes.append((users, cell.most_dislikes))
+        self.count(users, cell.n_rows, cell.sha256)
+
+    def count(self, users: range, n_rows: int, sha256: str) -> None:
+        """Take in a cell's rows and their hash."""
+        self.n_rows += n_rows
+        self.hashes += [(users, sha256)] if n_rows else []
+
+    @property
+    def sha256(self) -> str:
+        """Of all rows."""
+        return cells_hash(self.hashes)
+
+
+@dataclass(frozen=True, eq=False)
+class CellReadings:
+    """A paired test read cell by cell: what `TwinReadings` has of logs in memory.
+
+    Attributes:
+        test: what was measured.
+        by_arm: arm -> what its cells tell.
+        warm_up: rows and hashes of the warm-up's log.
+        impressions, dislikes: float64[n_users], of the warm-up.
+    """
+
+    test: StreamedTest
+    by_arm: Mapping[str, ArmReadings]
+    warm_up: ArmReadings
+    impressions: Float64
+    dislikes: Float64
+    is_paired: bool = True
+    worlds_compare: bool = True
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms."""
+        return self.test.arms
+
+    @property
+    def view(self) -> LogView:
+        """The window, without rows."""
+        return self.test.window
+
+    def users(self, arm: str) -> npt.NDArray[np.intp]:
+        """All of them, in every arm."""
+        return np.arange(self.test.n_users)
+
+    def parts(self, metric: Metric) -> dict[str, PerUser]:
+        """Arm -> parts of all users."""
+        return {arm: found.parts[metric.info.name] for arm, found in self.by_arm.items()}
+
+    def numbers(self, metric: WorldMetric) -> dict[str, float]:
+        """Arm -> the number of its world."""
+        name = metric.info.name
+        return {arm: conclude_tally(metric, found.tallies[name], self.view) for arm, found in self.by_arm.items()}
+
+    def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
+        """Paired by user."""
+        return compare(treatment, control, confidence)
+
+    def between(self, start_tick: int, end_tick: int) -> CellReadings:
+        """Another window.
+
+        Raises:
+            ValueError: it is not the test's, for no other was measured.
+        """
+        if (start_tick, end_tick) != (self.test.begin_tick, self.test.end_tick):
+            got = f"[{start_tick}, {end_tick}), expected [{self.test.begin_tick}, {self.test.end_tick})"
+            raise ValueError(f"the window of a streamed log: got {got}, all that was measured")
+        return self
+
+    def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
+        """Arm -> the level on each day."""
+        name = metric.info.name
+        return {arm: tuple(_ratio(*day) for day in found.days[name].T) for arm, found in self.by_arm.items()}
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator else nan
+
+
+def read_test(test: StreamedTest, each_cell: EachCell = one_by_one) -> CellReadings:
+    """Measure all metrics in all arms, reading every log once.
+
+    Args:
+        test: what to measure.
+        each_cell: goes through the cells.
+
+    Raises:
+        LogFileError: a part is missing or damaged.
+        MetricError: a metric failed or broke its contract.
+    """
+    by_arm = {arm: ArmReadings() for arm in test.arms}
+    warm_up = ArmReadings()
+    impressions, dislikes = np.empty(test.n_users), np.empty(test.n_users)
+    for cell in _in_order(each_cell(measure_cell, test), test.cells):
+        rows = slice(cell.users.start, cell.users.stop)
+        impressions[rows], dislikes[rows] = cell.impressions, cell.dislikes
+        warm_up.count(cell.users, cell.warm_up_rows, cell.warm_up_sha256)
+        for arm, found in cell.arms.items():
+            by_arm[arm].add(cell.users, found, test.n_users)
+    return CellReadings(test, by_arm, warm_up, impressions, dislikes)
+
+
+def rehearse_streamed(test: StreamedTest) -> None:
+    """Try the metrics that are not built in on a cell of the warm-up, before the arms take their time.
+
+    Raises:
+        MetricError: a metric is unknown, failed, or broke its contract; or it gives users other parts when it is shown
+            some of them alone, as it will be.
+    """
+    users = test.cells[0]
+    halves = [users[: len(users) // 2], users[len(users) // 2 :]]
+    log = stored_cell(test.folder / WARM_UP, users).read()
+    views = [_view(log.take(np.isin(log.user, some)), test, some, 0, test.start_tick) for some in (users, *halves)]
+    for metric in select_metrics(test.metrics):
+        if metric.info.name in METRICS:
+            continue
+        if isinstance(metric, WorldMetric):
+            conclude_tally(metric, np.sum([measure_tally(metric, view) for view in views[1:]], axis=0), test.window)
+            continue
+        whole, *parts = (measure(metric, view) for view in views)
+        for part in ("numerator", "denominator"):
+            alone = np.concatenate([getattr(p, part) for p in parts])
+            differs = np.flatnonzero(alone != getattr(whole, part))
+            if len(differs):
+                user = differs[0]
+                got = f"{alone[user]:g} for user {users.start + user} among fewer users, {getattr(whole, part)[user]:g}"
+                raise MetricError(
+                    f"metric {metric.info.name}: {part}: got {got} among more, expected what follows from the user's "
+                    "own rows, as logs are streamed (log.stream)"
+                )
+
+
+def _in_order(found: Iterable[MeasuredCell], cells: Sequence[range]) -> Iterator[MeasuredCell]:
+    """Cells in the order of their users, as sums of fractions depend on their order."""
+    waiting: dict[int, MeasuredCell] = {}
+    upcoming = iter(cells)
+    following: range | None = next(upcoming)
+    for cell in found:
+        waiting[cell.users.start] = cell
+        while following is not None and following.start in waiting:
+            yield waiting.pop(following.start)
+            following = next(upcoming, None)
