@@ -26,7 +26,7 @@ from simulator.report.compare import RunDifferences, differences
 from simulator.report.frame import Frame
 from simulator.report.runs import load_run
 from simulator.report.serialize import ReportError
-from simulator.running import RunInterruptedError, run_scenario
+from simulator.running import Labour, RunInterruptedError, run_scenario
 from simulator.scenario.faults import Sources
 from simulator.scenario.loader import LoadedScenario
 from simulator.scenario.plain_data import plain_data
@@ -73,10 +73,10 @@ def run(
     command = f"simulator.run({loaded.name!r}{options})"
     console = Console(stderr=True)
     if out is not None:
-        return run_scenario(loaded, out=Path(out), jobs=jobs, console=console, command=command)
+        return run_scenario(loaded, out=Path(out), labour=Labour(jobs), console=console, command=command)
     folder = tempfile.mkdtemp(prefix="pushback-")
     try:
-        found = run_scenario(loaded, out=Path(folder), jobs=jobs, console=console, command=command)
+        found = run_scenario(loaded, out=Path(folder), labour=Labour(jobs), console=console, command=command)
     except RunInterruptedError:
         shutil.rmtree(folder, ignore_errors=True)
         raise RunInterruptedError("interrupted; nothing is left of the unfinished run") from None

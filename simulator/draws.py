@@ -56,6 +56,21 @@ class Purpose(IntEnum):
     LOG_SAMPLE = 21
 
 
+BY_USER = frozenset(
+    {
+        Purpose.USER_TRAITS,
+        Purpose.USER_TOPICS,
+        Purpose.USER_CREATOR,
+        Purpose.SESSION,
+        Purpose.ATTENTION,
+        Purpose.REACTION,
+        Purpose.RANDOM_BEHAVIOUR,
+        Purpose.USER_MODEL,
+    }
+)
+"""Purposes of the world whose first id is a user's row; a recommender's draws belong to the user of its requests."""
+
+
 def philox(counter: UInt32, key: tuple[int, int]) -> UInt32:
     """Encrypt counters: ten rounds of Philox4x32.
 
@@ -107,10 +122,13 @@ class Draws:
     Attributes:
         seed: the scenario's seed, in [0, 2**64).
         replicate: which of several statistically independent copies of the world this is, in [0, 2**32).
+        first_user: which user has row 0, where these are the draws of a part of the users: a row there draws what its
+            user draws in the whole world.
     """
 
     seed: int
     replicate: int = 0
+    first_user: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:
@@ -138,6 +156,8 @@ class Draws:
         if not 1 <= len(ids) <= 4:
             raise ValueError(f"ids: got {len(ids)}, expected one to four")
         arrays = [np.asarray(i) for i in ids]
+        if self.first_user and purpose in BY_USER:
+            arrays[0] = arrays[0] + self.first_user
         for place, array in enumerate(arrays):
             _check_range(place, array)
         shape = np.broadcast(*arrays).shape

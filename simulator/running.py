@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,10 +25,13 @@ from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
 from simulator.commands.logs import SHIPPED_PREFIX, LogOptions, open_log
 from simulator.draws import Draws
+from simulator.engine.cells import Executor
 from simulator.engine.checkpoints import Period, Stages
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash
 from simulator.engine.log_sample import LogSample
+from simulator.executors.processes import in_processes
+from simulator.executors.ray_actors import in_ray
 from simulator.experiment.cell_metrics import read_test
 from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
@@ -74,6 +77,37 @@ CHECKPOINT_SECONDS = 300.0
 """Wall clock between two checkpoints of a stage that takes long, where nothing else is asked for."""
 
 
+@dataclass(frozen=True)
+class Labour:
+    """How many processes do the work, and where; it never changes a result.
+
+    Attributes:
+        jobs: arms that run at the same time, each in a process of its own; 1 runs them one after the other.
+        workers: processes in which the users of an arm live; if more than one, arms run one after the other.
+        ray: address of a Ray cluster on which the workers are, or `local` to start one here; None: on this machine.
+    """
+
+    jobs: int = 1
+    workers: int = 1
+    ray: str | None = None
+
+    @contextmanager
+    def executor(self) -> Iterator[Executor | None]:
+        """Where users live as long as the block lasts; None: wherever their arm runs.
+
+        Raises:
+            EngineError: Ray is not there.
+        """
+        if self.ray is not None:
+            with in_ray(self.ray, self.workers) as executor:
+                yield executor
+        elif self.workers > 1:
+            with in_processes(self.workers) as executor:
+                yield executor
+        else:
+            yield None
+
+
 class RunInterruptedError(Exception):
     """The user stopped a run; the message says what is left of it.
 
@@ -94,7 +128,7 @@ def run_scenario(
     loaded: LoadedScenario,
     *,
     out: Path,
-    jobs: int,
+    labour: Labour,
     console: Console,
     command: str,
     checkpoint_seconds: float | None = CHECKPOINT_SECONDS,
@@ -106,7 +140,7 @@ def run_scenario(
     Args:
         loaded: the scenario.
         out: the folder of all runs.
-        jobs: arms that run at the same time, each in a process of its own; 1 runs them here. Never changes a result.
+        labour: how many processes do the work.
         console: shows progress if it is a terminal.
         command: the command line or the call, for the manifest.
         checkpoint_seconds: wall clock between two checkpoints of a stage; None: only finished stages are kept, and how
@@ -141,17 +175,17 @@ def run_scenario(
     )
     part = begin(folder, yaml, manifest)
     with locked(part) as lock:
-        return _complete(loaded, part, manifest, lock, jobs, console, checkpoint_seconds)
+        return _complete(loaded, part, manifest, lock, labour, console, checkpoint_seconds)
 
 
 def resume_run(
-    part: Path, *, jobs: int, console: Console, checkpoint_seconds: float | None = CHECKPOINT_SECONDS
+    part: Path, *, labour: Labour, console: Console, checkpoint_seconds: float | None = CHECKPOINT_SECONDS
 ) -> FinishedRun:
     """Go on with a run that was stopped; its results are those of a run that was not.
 
     Args:
         part: the folder of the unfinished run.
-        jobs, console, checkpoint_seconds: as for `run_scenario`, whatever they were before.
+        labour, console, checkpoint_seconds: as for `run_scenario`, whatever they were before.
 
     Raises:
         ResumeError: the run is being written by another process, or its folder is damaged.
@@ -165,7 +199,7 @@ def resume_run(
         if changed:
             console.print(f"warning: {'; '.join(changed)}: results may differ from those of one go", style="yellow")
         _write(part / MANIFEST_FILE, manifest_to_json(manifest))
-        return _complete(loaded, part, manifest, lock, jobs, console, checkpoint_seconds)
+        return _complete(loaded, part, manifest, lock, labour, console, checkpoint_seconds)
 
 
 def _complete(
@@ -173,7 +207,7 @@ def _complete(
     part: Path,
     manifest: Manifest,
     lock: Lock,
-    jobs: int,
+    labour: Labour,
     console: Console,
     checkpoint_seconds: float | None,
 ) -> FinishedRun:
@@ -183,7 +217,10 @@ def _complete(
     with interruptible(SPAWN.Value("b", 0, lock=False)) as interruption:
         stages = Stages(checkpoint_files(part, manifest), Period(checkpoint_seconds, Asked(interruption.flag)))
         try:
-            results, manifest = _run(loaded, part, manifest, stages, interruption, lock, jobs, console)
+            with labour.executor() as executor:
+                results, manifest = _run(
+                    loaded, part, manifest, stages, interruption, lock, labour.jobs, executor, console
+                )
             _write(part / RESULTS_FILE, results_to_json(results))
             _write(part / MANIFEST_FILE, manifest_to_json(manifest))
             _thin(part, loaded.scenario)
@@ -241,6 +278,7 @@ def _run(
     interruption: Interruption,
     lock: Lock,
     jobs: int,
+    executor: Executor | None,
     console: Console,
 ) -> tuple[Results, Manifest]:
     scenario = loaded.scenario
@@ -253,7 +291,7 @@ def _run(
         before = stages.within("world", "warm_up")
         study = prepare(
             scenario, loaded.path.parent, _builder(scenario.logging_policy), builds, _watch(tell, "all arms", before),
-            before, part / EVENTS_FOLDER,
+            before, part / EVENTS_FOLDER, executor,
         )  # fmt: skip
         progress.finish("all arms")
         study = replace(study, histories=_histories(loaded, study))
@@ -262,12 +300,12 @@ def _run(
         seconds["warm-up"] = before.took["warm_up"]
         outcomes: dict[str, ArmOutcome] = {}
         together = stages.within("one_world", _ONE_WORLD)
-        for outcome in run_mixed(study, builds, _watch(tell, _ONE_WORLD, together), together):
+        for outcome in run_mixed(study, builds, _watch(tell, _ONE_WORLD, together), together, executor):
             _write_logs(part, outcome, stages, scenario)
             outcomes[outcome.name] = outcome
             seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in outcome.seconds.items()}
         progress.finish(_ONE_WORLD)
-        for outcome in _outcomes(study, stages, lock, jobs, tell):
+        for outcome in _outcomes(study, stages, lock, jobs, executor, tell):
             progress.finish(outcome.name)
             _write_logs(part, outcome, stages, scenario)
             shared = outcomes.get(outcome.name)
@@ -391,13 +429,15 @@ def _watch(tell: _Tell, who: str, stages: Stages) -> Watch:
     return watch
 
 
-def _outcomes(study: Study, stages: Stages, lock: Lock, jobs: int, tell: _Tell) -> Iterator[ArmOutcome]:
+def _outcomes(
+    study: Study, stages: Stages, lock: Lock, jobs: int, executor: Executor | None, tell: _Tell
+) -> Iterator[ArmOutcome]:
     arms = study.scenario.arms
     if not isinstance(study.scenario.ab_test, PairedABTest) and study.scenario.counterfactual is None:
         return  # nothing that an arm does alone
-    if jobs <= 1 or len(arms) == 1:
+    if executor is not None or jobs <= 1 or len(arms) == 1:
         for arm in arms:
-            yield _run_arm(study, arm.name, stages, tell)
+            yield _run_arm(study, arm.name, stages, tell, executor)
         return
     messages: Queue[tuple[str, str, float, float, int] | None] = SPAWN.Queue()
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)
@@ -417,10 +457,10 @@ def _outcomes(study: Study, stages: Stages, lock: Lock, jobs: int, tell: _Tell) 
         listener.join(_LISTENER_SECONDS)
 
 
-def _run_arm(study: Study, name: str, stages: Stages, tell: _Tell) -> ArmOutcome:
+def _run_arm(study: Study, name: str, stages: Stages, tell: _Tell, executor: Executor | None = None) -> ArmOutcome:
     arm = next(a for a in study.scenario.arms if a.name == name)
     own = stages.within(f"arms/{name}", name)
-    return run_arm(study, name, _builder(arm), _watch(tell, name, own), own)
+    return run_arm(study, name, _builder(arm), _watch(tell, name, own), own, executor)
 
 
 def _listen(messages: Queue[tuple[str, str, float, float, int] | None], tell: _Tell) -> None:

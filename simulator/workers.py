@@ -69,10 +69,15 @@ def done_by_workers(
 
 
 def _start(adopt: Callable[..., None], given: tuple[Any, ...]) -> None:
+    prepare_worker()
+    adopt(*given)
+
+
+def prepare_worker() -> None:
+    """Make this process a worker: it leaves Ctrl-C to the command that started it, and ends when that is gone."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     Thread(target=_follow_parent, daemon=True).start()
-    adopt(*given)
 
 
 def _follow_parent() -> None:

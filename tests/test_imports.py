@@ -4,8 +4,9 @@
 
 A module may import its own layer and those to the right of it. Below `running`, the simulator knows
 `recommenders.base` (the interface), `recommenders.contract` (its rules), `recommenders.plugins` (how a part is found by
-name) and what reads files for both packages only; recommenders know nothing of the simulator; SimPy stays in the engine
-and torch in the recommenders. An import for the type checker alone must keep the direction, but may close a cycle.
+name), `recommenders.limits` (what ends a hang) and what reads files for both packages only; recommenders know nothing
+of the simulator; SimPy stays in the engine and torch in the recommenders. An import for the type checker alone must
+keep the direction, but may close a cycle.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ LAYER = {
     "progress": 4,
     "api": 5,
     "gym": 6,
+    "executors": 5,
     "finished": 5,
     "interruption": 5,
     "unfinished": 5,
@@ -40,8 +42,13 @@ LAYER = {
     "cli": 6,
 }
 FIRST_COMPOSING_LAYER = LAYER["running"]
-CONTRACT = {f"recommenders.{name}" for name in ("base", "contract", "files", "parquet_files", "plugins")}
-HOME = {"gymnasium": "simulator.gym", "simpy": "simulator.engine", "torch": "recommenders"}
+CONTRACT = {f"recommenders.{name}" for name in ("base", "contract", "files", "limits", "parquet_files", "plugins")}
+HOME = {
+    "gymnasium": "simulator.gym",
+    "ray": "simulator.executors",
+    "simpy": "simulator.engine",
+    "torch": "recommenders",
+}
 
 
 @dataclass(frozen=True)

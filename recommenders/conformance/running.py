@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from recommenders.conformance.laws import Check, Effect, Measured, NotApplicableError
-from recommenders.conformance.limits import EXAMPLE_SECONDS, OutOfTime, time_limit
 from recommenders.conformance.planted import Planted
 from recommenders.conformance.report import Outcome, Report, Status
 from recommenders.conformance.subject import Subject, Violation
+from recommenders.limits import OutOfTime, time_limit
 
+EXAMPLE_SECONDS = 120.0
+"""How long one example may take, its fits included."""
 SEARCH_SECONDS = 4.0
 """No more examples are begun after as long."""
 SHRINK_SECONDS = 6.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from simulator.cli.shell import checkpoint_option, fail, jobs_option, tell_run
+from simulator.cli.shell import checkpoint_option, fail, jobs_option, labour, ray_option, tell_run, workers_option
 
 
 @click.command()
@@ -19,13 +19,23 @@ from simulator.cli.shell import checkpoint_option, fail, jobs_option, tell_run
     help="Folder in which a run is looked for by its name.",
 )
 @jobs_option
+@workers_option
+@ray_option
 @checkpoint_option
 @click.pass_context
-def resume(ctx: click.Context, run: str, results: Path, jobs: int, checkpoint_seconds: float | None) -> None:
+def resume(
+    ctx: click.Context,
+    run: str,
+    results: Path,
+    jobs: int,
+    workers: int,
+    ray: str | None,
+    checkpoint_seconds: float | None,
+) -> None:
     """Go on with a run that was stopped, by Ctrl-C, a crash, a full disk or a power cut.
 
     RUN is the folder of an unfinished run, with `.partial` or without, or the run's name alone. The event logs and
-    the results are those of a run that was never stopped, whatever the number of jobs before and now.
+    the results are those of a run that was never stopped, whatever the number of jobs and workers before and now.
 
     \b
     Examples:
@@ -38,10 +48,10 @@ def resume(ctx: click.Context, run: str, results: Path, jobs: int, checkpoint_se
     from simulator.running import resume_run
     from simulator.unfinished import find
 
-    part = find(run, results)
+    part, work = find(run, results), labour(ctx, jobs, workers, ray)
     tell_run(
         ctx,
-        lambda: resume_run(part, jobs=jobs, console=Console(stderr=True), checkpoint_seconds=checkpoint_seconds),
+        lambda: resume_run(part, labour=work, console=Console(stderr=True), checkpoint_seconds=checkpoint_seconds),
     )
 
 

@@ -14,9 +14,12 @@ from simulator.cli.shell import (
     command_line,
     fail,
     jobs_option,
+    labour,
     load,
+    ray_option,
     set_option,
     tell_run,
+    workers_option,
     write,
 )
 
@@ -35,6 +38,8 @@ _KINDS = ("recommenders", "metrics", "behaviours", "reports", "scenarios", "pres
 )
 @set_option
 @jobs_option
+@workers_option
+@ray_option
 @checkpoint_option
 @click.pass_context
 def run(
@@ -44,12 +49,14 @@ def run(
     out: Path,
     overrides: tuple[str, ...],
     jobs: int,
+    workers: int,
+    ray: str | None,
     checkpoint_seconds: float | None,
 ) -> None:
     """Run a scenario and write its report.
 
-    The same scenario and seed give the same event log and the same estimates, whatever the number of jobs. If the
-    scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
+    The same scenario and seed give the same event log and the same estimates, whatever the number of jobs and of
+    workers. If the scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
 
     Ctrl-C or SIGTERM finishes the current round and keeps how far the run has come, a second one stops at once;
     `pushback resume` goes on, whatever it was that stopped the run.
@@ -59,15 +66,16 @@ def run(
       pushback run quickstart
       pushback run quickstart --seed 2 --set world.population.users=500
       pushback run my_scenario.yaml --out /tmp/results --jobs 2 --checkpoint-every 1m
+      pushback run my_scenario.yaml --set world.population.users=1000000 --workers 8
     """
-    loaded = load(scenario, overrides, seed)
+    loaded, work = load(scenario, overrides, seed), labour(ctx, jobs, workers, ray)
     from rich.console import Console
 
     from simulator.running import run_scenario
 
     try:
         tell_run(ctx, lambda: run_scenario(
-            loaded, out=out, jobs=jobs, console=Console(stderr=True), command=command_line(),
+            loaded, out=out, labour=work, console=Console(stderr=True), command=command_line(),
             checkpoint_seconds=checkpoint_seconds,
         ))  # fmt: skip
     except OSError as error:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from simulator.finished import FinishedRun
+    from simulator.running import Labour
     from simulator.scenario.loader import LoadedScenario
 
 INTERRUPTED = 130
@@ -33,7 +35,19 @@ jobs_option = click.option(
     type=click.IntRange(1, 1024),
     default=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
     show_default="the cores that there are",
-    help="Arms that run at the same time, each in a process of its own.",
+    help="Arms that run at the same time, each in a process of its own: for many arms of a small population.",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    default=1,
+    show_default=True,
+    help="Processes in which the users of each arm live: for a large population. Arms then run one after the other.",
+)
+ray_option = click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Let the workers be actors of this Ray cluster; `local` starts one here. Needs pushback[ray].",
 )
 
 
@@ -150,6 +164,21 @@ def tell_run(ctx: click.Context, make: Callable[[], FinishedRun]) -> None:
     click.echo(answer_line(made.results))
     if not all(verdict.passed for verdict in made.results.verdicts):
         ctx.exit(1)
+
+
+def labour(ctx: click.Context, jobs: int, workers: int, ray: str | None) -> Labour:
+    """What `--jobs`, `--workers` and `--ray` ask for.
+
+    Raises:
+        UserError: two of them exclude each other.
+    """
+    from simulator.running import Labour
+
+    if jobs > 1 and (workers > 1 or ray is not None):
+        if ctx.get_parameter_source("jobs") is ParameterSource.COMMANDLINE:
+            fail(f"--jobs: got {jobs} with workers, expected one or the other: arms that share workers take turns")
+        jobs = 1
+    return Labour(jobs, workers, ray)
 
 
 def load(scenario: str, overrides: tuple[str, ...], seed: int | None) -> LoadedScenario:

@@ -16,10 +16,12 @@ import simpy
 
 from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
+from simulator.engine.cells import Crew, Executor, Here, Terms, cut
 from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, SimulationState, Stages
 from simulator.engine.collector import Collector, Forwarder, Sink
 from simulator.engine.log import EventLog, FeedbackLog
-from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
+from simulator.engine.log_parts import CELL_USERS
+from simulator.engine.pool import Heartbeat, Stopwatch
 from simulator.engine.serving import EngineError, blaming, build_recommender
 from simulator.engine.snapshot import Deployment, Snapshot
 from simulator.scenario import schema
@@ -31,6 +33,21 @@ _Process = Generator[simpy.Event, None, None]
 
 
 @dataclass(frozen=True)
+class Workplace:
+    """Where and in what portions the users of an arm live; it never changes a row of the log.
+
+    Attributes:
+        executor: where the cells live.
+        cell_users: most users of a cell.
+        call_seconds: how long a recommender or a user model may take over a batch; None for ever.
+    """
+
+    executor: Executor = field(default_factory=Here)
+    cell_users: int = CELL_USERS
+    call_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Service:
     """How one arm is served.
 
@@ -39,12 +56,14 @@ class Service:
         build: makes an unfitted recommender.
         platform: slates, delays, retraining.
         retrain_from: tick from which the retraining period counts; the first retraining is one period later.
+        workplace: where its users live.
     """
 
     arm: str
     build: Callable[[], Recommender]
     platform: schema.Platform
     retrain_from: int = 0
+    workplace: Workplace = Workplace()
 
 
 @dataclass(frozen=True)
@@ -54,7 +73,7 @@ class Trajectory:
     Attributes:
         log: impressions served since the start, in order of (tick, user, slot); empty where a sink took them.
         end: the world at the end, to be continued.
-        stopwatch: wall-clock seconds by stage.
+        stopwatch: wall-clock seconds by stage, of all processes together.
     """
 
     log: EventLog
@@ -82,9 +101,8 @@ class _Live:
     world: World
     service: Service
     start: Snapshot
-    pool: UserPool
+    crew: Crew
     collector: Collector | Forwarder
-    recommender: Recommender
     deployments: list[Deployment]
     eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
     training: Progress | None
@@ -111,7 +129,7 @@ class _Live:
         if isinstance(self.collector, Forwarder):
             self.collector.sink.flush()
         snapshot = Snapshot(
-            tick, self.pool.state, self.pool.history, _needed(self.deployments, tick), EventLog.empty(), self.feedback
+            tick, *self.crew.state(), _needed(self.deployments, tick), EventLog.empty(), self.feedback
         )  # fmt: skip
         return snapshot, tuple(self.parts)
 
@@ -176,13 +194,15 @@ def simulate(
         keeps = keep_feedback or platform.retrain_every is not None
         collector, feedback = Forwarder(sink, keeps), now.feedback if keeps else FeedbackLog.empty()
         sink.go_on(now.tick)
-    pool = UserPool(
-        world, behaviour, now.users.copy(), now.history.copy(), collector, service.arm,
-        platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay, users, stopwatch,
+    place = service.workplace
+    terms = Terms(
+        service.arm, service.build, platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay,
+        place.call_seconds,
     )  # fmt: skip
+    crew = place.executor.settle(terms, cut(world, behaviour, now.users, now.history, users, place.cell_users))
     live = _Live(
-        world, service, start, pool, collector, build_recommender(service.arm, service.build), list(now.deployments),
-        np.empty(0, np.bool_), training, checkpoint, list(parts), feedback, stopwatch,
+        world, service, start, crew, collector, list(now.deployments), np.empty(0, np.bool_), training,
+        checkpoint, list(parts), feedback, stopwatch,
     )  # fmt: skip
     if until > now.tick:
         _run(live, now.tick, until, pace, heartbeat)
@@ -192,7 +212,9 @@ def simulate(
         sink.flush()
     stopwatch.add("log", clock)
     deployments = _needed(live.deployments, until)
-    end = Snapshot(until, pool.state, pool.history, deployments, EventLog.concatenate([start.log, log]), live.feedback)
+    for stage, took in crew.seconds().items():
+        stopwatch.seconds[stage] = stopwatch.seconds.get(stage, 0.0) + took
+    end = Snapshot(until, *crew.state(), deployments, EventLog.concatenate([start.log, log]), live.feedback)
     return Trajectory(log, end, stopwatch)
 
 
@@ -222,8 +244,7 @@ def _serving(deployments: list[Deployment], tick: int) -> Deployment | None:
 def _load(live: _Live, deployment: Deployment | None) -> None:
     if deployment is None:
         raise EngineError(f"arm {live.service.arm}: no model has been deployed")
-    with blaming(live.service.arm, "load_state_dict"):
-        live.recommender.load_state_dict(deployment.model, live.world.catalogue.features)
+    live.crew.load(deployment.model)
 
 
 def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat | None) -> _Process:
@@ -237,7 +258,9 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
         if isinstance(live.collector, Forwarder):
             horizon = min(horizon, int(env.now) + live.collector.sink.look_ahead())
         horizon = live.checkpoint.cut(int(env.now), horizon)
-        live.pool.run_until(horizon, live.recommender, live.eligible, heartbeat)
+        live.crew.run_until(horizon, live.eligible, heartbeat)
+        for served in live.crew.take():
+            live.collector.add(served)
         if isinstance(live.collector, Forwarder):
             live.collector.sink.passed(horizon)
         live.checkpoint.reached(partial(live.state, horizon))
@@ -256,7 +279,6 @@ def _releases(env: simpy.Environment, live: _Live) -> _Process:
         if period * every > env.now:
             yield env.timeout(period * every - env.now)
         live.eligible = catalogue.eligible(period * every)
-        live.eligible.setflags(write=False)  # a recommender is given this very array
         n_eligible = int(live.eligible.sum())
         if n_eligible < size:
             raise EngineError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -71,6 +72,26 @@ class History:
         """An independent copy."""
         columns = {f.name: getattr(self, f.name).copy() for f in fields(self) if f.name != "length"}
         return History(self.length, **columns)
+
+    def part(self, users: range) -> History:
+        """The rings of a range of users; views."""
+        rows = slice(users.start, users.stop)
+        return History(self.length, self.count[rows], *(getattr(self, name)[rows] for name in _COLUMNS))
+
+    @classmethod
+    def joined(cls, parts: Sequence[History]) -> History:
+        """The rings of parts that follow each other, which are made as wide as the widest; a single one as it is.
+
+        A ring that was narrow for longer has forgotten more of what no window asks for any more.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        width = max(part.item.shape[1] for part in parts)
+        for part in parts:
+            if part.item.shape[1] < width:
+                part._widen(width)
+        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("count", *_COLUMNS))
+        return cls(parts[0].length, *columns)
 
     def restore(self, users: Rows, earlier: History) -> None:
         """Put users back to where they were in an earlier copy of this history.

@@ -8,16 +8,18 @@ request at a time in order of the clock (`tests/reference.py` does that, and mus
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
 from recommenders.base import Bool, Float64, Int32, Recommender, Requests
-from simulator.engine.collector import Collector, Forwarder, Served
+from simulator.engine.collector import Collector, Served
 from simulator.engine.history import History
-from simulator.engine.serving import serve
+from simulator.engine.serving import limited, serve
 from simulator.world.behaviour import Behaviour
 from simulator.world.state import UserState
 from simulator.world.utility import UtilityOf
@@ -44,10 +46,10 @@ class Stopwatch:
 
 @dataclass
 class UserPool:
-    """All users of one arm's world.
+    """All users of one arm's world, or of a part of it.
 
     Attributes:
-        world: the frozen world.
+        world: the frozen world, or the part.
         behaviour: the user model.
         state, history: changed in place as users live.
         collector: takes what happens.
@@ -58,6 +60,7 @@ class UserPool:
         longest_delay: the longest ingestion delay that anybody will ask the history with, now or after a fork; at least
             `ingestion_delay`.
         users: bool[n_users], whose requests are served; the others wait as they are. None for everybody's.
+        call_seconds: how long the recommender and the user model may take over a batch; None for ever.
         stopwatch: seconds by stage.
     """
 
@@ -65,18 +68,25 @@ class UserPool:
     behaviour: Behaviour
     state: UserState
     history: History
-    collector: Collector | Forwarder
+    collector: Collector
     arm: str
     slate_size: int
     ingestion_delay: int
     batch_users: int = 8192
     longest_delay: int = 0
     users: Bool | None = None
+    call_seconds: float | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def run_until(
-        self, tick: int, recommender: Recommender, eligible: Bool, heartbeat: Heartbeat | None = None
-    ) -> None:
+        self,
+        tick: int,
+        recommender: Recommender,
+        eligible: Bool,
+        heartbeat: Heartbeat | None = None,
+        *,
+        stop_at: float = inf,
+    ) -> bool:
         """Serve every request that is due before `tick`.
 
         Args:
@@ -84,22 +94,30 @@ class UserPool:
             recommender: what serves until then.
             eligible: bool[n_items], what may be shown until then.
             heartbeat: told of progress after each batch.
+            stop_at: moment of the wall clock (`perf_counter`) after which no batch is begun.
+
+        Returns:
+            Whether all are served; if not, the same call goes on.
         """
         is_due = self.state.wake_tick < tick
         due = np.flatnonzero(is_due if self.users is None else is_due & self.users)
         while len(due):
             for start in range(0, len(due), self.batch_users):
+                if perf_counter() >= stop_at:
+                    return False
                 batch = due[start : start + self.batch_users]
                 self._serve(batch, recommender, eligible)
                 if heartbeat is not None:
                     heartbeat(float(self.state.wake_tick[batch].clip(max=tick).mean()), len(batch))
             due = due[self.state.wake_tick[due] < tick]
+        return True
 
     def _serve(self, users: Rows, recommender: Recommender, eligible: Bool) -> None:
         clock = perf_counter()
         requests = self.requests(users, recommender, eligible)
         clock = self.stopwatch.add("requests", clock)
-        slates = serve(self.arm, recommender, requests, self.slate_size, self.world.draws)
+        with self._limited("recommend", requests.user, requests.session, requests.step):
+            slates = serve(self.arm, recommender, requests, self.slate_size, self.world.draws)
         self.stopwatch.add("scoring", clock)
         self.collector.add(self.respond(users, slates.item, slates.propensity))
 
@@ -114,9 +132,11 @@ class UserPool:
         clock = perf_counter()
         state = self.state
         tick, session, step = state.wake_tick[users], state.session[users], state.step[users]
-        responses = self.behaviour.respond(self.world, state, users, tick, item)
+        with self._limited("respond of the user model", users + self.world.first_user, session, step):
+            responses = self.behaviour.respond(self.world, state, users, tick, item)
         clock = self.stopwatch.add("behaviour", clock)
-        self.behaviour.advance(self.world, state, users, tick, item, responses)
+        with self._limited("advance of the user model", users + self.world.first_user, session, step):
+            self.behaviour.advance(self.world, state, users, tick, item, responses)
         clock = self.stopwatch.add("state", clock)
         self.history.append(
             users,
@@ -130,7 +150,7 @@ class UserPool:
         self.stopwatch.add("history", clock)
         return Served(
             tick,
-            users.astype(np.int32),
+            (users + self.world.first_user).astype(np.int32),
             session,
             step,
             state.satisfaction[users],
@@ -141,6 +161,10 @@ class UserPool:
             responses.dislike_probability,
             propensity,
         )
+
+    def _limited(self, what: str, user: Rows | Int32, session: Int32, step: Int32) -> AbstractContextManager[None]:
+        first = f"user {user[0]}, session {session[0]}, step {step[0]}"
+        return limited(self.arm, f"{what} on a batch of {len(user)} that begins with {first}", self.call_seconds)
 
     def requests(self, users: Rows, recommender: Recommender, eligible: Bool) -> Requests:
         """The due requests of users, as a recommender is given them.
@@ -154,7 +178,7 @@ class UserPool:
         windows = self.history.windows(users, tick, self.ingestion_delay, recommender.traits.history_length)
         utility = UtilityOf(self.world, self.state, users) if recommender.traits.needs_utility else None
         return Requests(
-            user=users.astype(np.int32),
+            user=(users + self.world.first_user).astype(np.int32),
             session=self.state.session[users],
             step=self.state.step[users],
             tick=tick,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from recommenders.base import Float64, Int32, Recommender, RecommenderError, Requests, Slates
 from recommenders.contract import check_slates, check_traits, in_declared_batches
+from recommenders.limits import OutOfTime, time_limit
 from simulator.draws import Draws, Purpose
 
 
@@ -29,6 +30,20 @@ def blaming(arm: str, stage: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise EngineError(f"arm {arm}: {stage} failed: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def limited(arm: str, what: str, seconds: float | None) -> Iterator[None]:
+    """Cut off what takes too long, where signals can (`recommenders.limits.time_limit` says where); None: nothing.
+
+    Raises:
+        EngineError: it did; names the arm and what was asked.
+    """
+    try:
+        with nullcontext() if seconds is None else time_limit(seconds):
+            yield
+    except OutOfTime as late:
+        raise EngineError(f"arm {arm}: {what}: {late} (execution.call_timeout)") from late
 
 
 @contextmanager

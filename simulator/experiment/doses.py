@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from recommenders.base import Bool, Int32
+from recommenders.base import Bool, Int32, Recommender
 from simulator.engine.clock import Service
 from simulator.engine.snapshot import Snapshot
 from simulator.experiment.branches import Dose, slates_after
@@ -49,7 +50,7 @@ def dose_responses(
     found = []
     for alike, group in (("creator", features.creator), ("topic", features.topic)):
         item = items_alike(group, focus_item, most - 1, world.draws, eligible)
-        exposing = replace(service, build=partial(_exposing, service, settings.k, item))
+        exposing = replace(service, build=partial(_exposing, service.build, settings.k, item))
         for count in settings.doses:
             slates = []
             for start, action in zip(parted, (settings.base, settings.action), strict=True):
@@ -67,5 +68,5 @@ def _eligible(world: World, service: Service, tick: int) -> Bool:
     return world.catalogue.eligible(tick // every * every)
 
 
-def _exposing(service: Service, first_step: int, item: Int32) -> Exposing:
-    return Exposing(service.build(), first_step, item)
+def _exposing(build: Callable[[], Recommender], first_step: int, item: Int32) -> Exposing:
+    return Exposing(build(), first_step, item)

@@ -15,7 +15,7 @@ from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat
 from simulator.engine.snapshot import Snapshot
 from simulator.world.behaviour import Behaviour
-from simulator.world.forced_action import ASLEEP, Moments, Pausing
+from simulator.world.forced_action import ASLEEP, Moments, Pausing, wake
 from simulator.world.world import World
 
 
@@ -41,12 +41,12 @@ def stop_at(
     The world that is left is of the tick at which it started, with users further on: nobody is served before the
     request at which they stopped, and releases of the catalogue come round again.
     """
-    pausing = Pausing(behaviour, moments, np.full(world.population.n_users, -1, np.int64))
+    pausing = Pausing(behaviour, moments)
     users = start.users.copy()
     pausing.put_to_sleep(users, np.arange(users.n_users))
     trajectory = simulate(world, pausing, service, replace(start, users=users), until, heartbeat=heartbeat)
     users = trajectory.end.users.copy()
-    pausing.wake(users)
+    wake(users)
     return Forked(trajectory.log, replace(trajectory.end, tick=start.tick, users=users))
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from recommenders.base import Recommender, State
+from recommenders.base import TICKS_PER_SECOND, Recommender, State
 from simulator.draws import Purpose
+from simulator.engine.cells import Executor, Here
 from simulator.engine.checkpoints import Stages
-from simulator.engine.clock import Service, simulate
+from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.collector import Sink
 from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.log_parts import CELL_USERS, PART_ROWS, LogWriter, cut_population, read_users, stored_cell
@@ -114,6 +115,7 @@ def prepare(
     watch: Watch,
     stages: Stages | None = None,
     events: Path | None = None,
+    executor: Executor | None = None,
 ) -> Study:
     """Build the world and let the logging policy serve through the warm-up.
 
@@ -125,6 +127,7 @@ def prepare(
         watch: told of progress.
         stages: keeps the warm-up.
         events: where logs are written that the scenario wants to be streamed; None holds them in memory all the same.
+        executor: where users live; None: in this process.
 
     Raises:
         CatalogueError: the table of items cannot be used.
@@ -138,7 +141,7 @@ def prepare(
     sink = None if streamed is None else _writer(streamed, WARM_UP)
     start = stages.once(
         "warm_up",
-        lambda: warm_up(scenario, world, policy, length, watch, stages, sink),
+        lambda: warm_up(scenario, world, policy, length, watch, stages, sink, executor),
         like=lambda: behaviour_of(world).begin(world),
     )
     if streamed is not None:
@@ -181,6 +184,12 @@ def scenario_world(scenario: Scenario, directory: Path) -> World:
     return build_world(scenario.world, seed=scenario.seed, horizon_ticks=horizon(scenario), directory=directory)
 
 
+def workplace(scenario: Scenario, executor: Executor | None = None) -> Workplace:
+    """Where the users of a scenario live: with an executor, or in this process."""
+    execution = scenario.execution
+    return Workplace(executor or Here(), execution.cell_users, execution.call_timeout / TICKS_PER_SECOND)
+
+
 def warm_up(
     scenario: Scenario,
     world: World,
@@ -189,6 +198,7 @@ def warm_up(
     watch: Watch,
     stages: Stages | None = None,
     sink: Sink | None = None,
+    executor: Executor | None = None,
 ) -> Snapshot:
     """Let the logging policy serve until the arms part.
 
@@ -200,6 +210,7 @@ def warm_up(
         watch: told of progress.
         stages: keeps how far it has come.
         sink: takes the log, of which the snapshot then has only what training reads; None: it holds all of it.
+        executor: where users live; None: in this process.
 
     Raises:
         EngineError: the logging policy broke its contract.
@@ -208,7 +219,7 @@ def warm_up(
     length = max(build_recommender("logging_policy", policy).traits.history_length, history_length)
     model = fit_arm("logging_policy", policy, _EMPTY, world, scenario.platform.ingestion_delay, 0, watch)
     platform = scenario.platform.model_copy(update={"retrain_every": None})
-    service = Service("logging_policy", policy, platform)
+    service = Service("logging_policy", policy, platform, workplace=workplace(scenario, executor))
     return simulate(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
@@ -217,7 +228,14 @@ def warm_up(
     ).end  # fmt: skip
 
 
-def run_arm(study: Study, name: str, build: Build, watch: Watch, stages: Stages | None = None) -> ArmOutcome:
+def run_arm(
+    study: Study,
+    name: str,
+    build: Build,
+    watch: Watch,
+    stages: Stages | None = None,
+    executor: Executor | None = None,
+) -> ArmOutcome:
     """Train one arm on the warm-up's log and run what the scenario asks of it alone.
 
     An A/B test whose arms share one world is not among that (`run_mixed`).
@@ -228,6 +246,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch, stages: Stages 
         build: makes its unfitted recommender.
         watch: told of progress.
         stages: keeps the fitted model, the log of the A/B test, and the branches.
+        executor: where users live; None: in this process.
 
     Raises:
         EngineError: the recommender could not be trained or broke its contract.
@@ -238,7 +257,7 @@ def run_arm(study: Study, name: str, build: Build, watch: Watch, stages: Stages 
     model = stages.once(
         "training", lambda: fit_arm(name, build, start.learnable, world, platform.ingestion_delay, start.tick, watch)
     )
-    service = Service(name, build, platform, retrain_from=start.tick)
+    service = Service(name, build, platform, start.tick, workplace(scenario, executor))
     log, branches = _EMPTY, None
     if isinstance(scenario.ab_test, PairedABTest):
         until = start.tick + scenario.ab_test.duration
@@ -272,7 +291,11 @@ def assignment(study: Study, settings: MixedABTest) -> Assignment:
 
 
 def run_mixed(
-    study: Study, builds: Mapping[str, Build], watch: Watch, stages: Stages | None = None
+    study: Study,
+    builds: Mapping[str, Build],
+    watch: Watch,
+    stages: Stages | None = None,
+    executor: Executor | None = None,
 ) -> tuple[ArmOutcome, ...]:
     """Train all arms on the warm-up's log and run the A/B test in which they share one world.
 
@@ -281,6 +304,7 @@ def run_mixed(
         builds: arm -> how to build its recommender.
         watch: told of progress.
         stages: keeps the fitted models, how far the test has come, and its logs.
+        executor: where users live; None: in this process.
 
     Returns:
         What each arm served, in the scenario's order, then what the holdout was served; nothing for other designs.
@@ -304,7 +328,8 @@ def run_mixed(
         own = scenario.platform_of(policy)
         if policy != name:
             own = own.model_copy(update={"retrain_every": None})
-        arms.append(MixedArm(Service(name, builds[policy], own, retrain_from=start.tick), models[policy]))
+        service = Service(name, builds[policy], own, start.tick, workplace(scenario, executor))
+        arms.append(MixedArm(service, models[policy]))
     until = start.tick + settings.duration
     logs = stages.once("ab_test", lambda: simulate_mixed(
         world, behaviour_of(world), arms, start, plan.stretches, pooled=settings.training == "pooled",

@@ -289,6 +289,15 @@ class Platform(Section):
     """Period at which new items enter and expired ones leave the catalogue."""
 
 
+class Execution(Section):
+    """How a run is carried out; nothing here changes a row of the log."""
+
+    cell_users: Annotated[int, Field(ge=1)] = 8192
+    """Most users of a cell: the range of users that lives in one process, whatever the number of workers."""
+    call_timeout: PositiveDuration = parse_duration("10m")
+    """How long a recommender or a user model may take over one batch before the run ends with an error."""
+
+
 class Scenario(Section):
     """A question about a recommender, and the world in which it is asked."""
 
@@ -324,6 +333,7 @@ class Scenario(Section):
     """What else to write of a finished run: registered names (`pushback list reports`) or `module:function`."""
     thresholds: tuple[str, ...] = ()
     """Conditions on the estimates that set the exit code, such as `responsiveness.creator[ntr] <= -0.3`."""
+    execution: Execution = Execution()
 
     def platform_of(self, arm: str) -> Platform:
         """The platform as one arm has it."""

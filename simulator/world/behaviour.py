@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,11 @@ class Behaviour(Protocol):
 
     Its methods are functions of their arguments: it keeps nothing itself, as forks and worker processes run copies. A
     user's row follows from that row alone, whatever else is in the batch; randomness comes from `world.draws`, keyed by
-    user, session and step, with the purpose `Purpose.USER_MODEL`.
+    user, session and step in this order, with the purpose `Purpose.USER_MODEL`.
+
+    A large population is cut into ranges of users that live apart. `users` are then rows of such a part, the draws know
+    whose they are, and `world.first_user + users` are the users' numbers in the whole world. A user model that holds
+    something for each user has a further method, `part(users: range)`, which gives the model of a range.
     """
 
     def begin(self, world: World) -> UserState:
@@ -92,6 +96,16 @@ class Behaviour(Protocol):
         `wake_tick` is when it is due, once the user is done with this slate.
         """
         ...
+
+
+@runtime_checkable
+class _OfUsers(Protocol):
+    def part(self, users: range) -> Behaviour: ...
+
+
+def part_of(behaviour: Behaviour, users: range) -> Behaviour:
+    """The user model of a range of users; the same one, unless it holds something for each user."""
+    return behaviour.part(users) if isinstance(behaviour, _OfUsers) else behaviour
 
 
 def done_after(feedback: UInt8, dwell_seconds: Float32, overhead_seconds: float) -> Int64:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from recommenders.base import Bool, Feedback, Int32, Int64
 from recommenders.plugins import blaming
-from simulator.world.behaviour import Behaviour, BehaviourError, Responses
+from simulator.world.behaviour import Behaviour, BehaviourError, Responses, part_of
 from simulator.world.state import UserState, new_state
 from simulator.world.world import World
 
@@ -60,7 +60,7 @@ class CheckedBehaviour:
         if not isinstance(responses, Responses):
             got = type(responses).__name__
             raise BehaviourError(f"behaviour {self.name!r}: respond: got {got}, expected Responses")
-        self._check_responses(responses, state, users, item.shape)
+        self._check_responses(responses, state, users, item.shape, world.first_user)
         return responses
 
     def advance(
@@ -89,8 +89,12 @@ class CheckedBehaviour:
             ("satisfaction", np.isfinite(state.satisfaction[users]), "a finite number"),
         )
         for column, holds, expected in rules:
-            asked = _Asked(f"behaviour {self.name!r}: advance: {column}", users, session, step)
+            asked = _Asked(f"behaviour {self.name!r}: advance: {column}", users + world.first_user, session, step)
             asked.refuse_where(~holds, getattr(state, column)[users], expected)
+
+    def part(self, users: range) -> CheckedBehaviour:
+        """The same for a range of users."""
+        return CheckedBehaviour(self.name, part_of(self.behaviour, users))
 
     def _check_state(self, stage: str, state: UserState, like: UserState) -> None:
         for name in (field.name for field in fields(like)):
@@ -99,7 +103,9 @@ class CheckedBehaviour:
                 f"behaviour {self.name!r}: {stage}: {name}", getattr(state, name), expected.dtype, expected.shape
             )
 
-    def _check_responses(self, responses: Responses, state: UserState, users: Rows, shape: tuple[int, ...]) -> None:
+    def _check_responses(
+        self, responses: Responses, state: UserState, users: Rows, shape: tuple[int, ...], first_user: int
+    ) -> None:
         r, (n, k) = responses, shape
         for name, dtype in _RESPONSE_DTYPES.items():
             where = f"behaviour {self.name!r}: respond: {name}"
@@ -122,7 +128,8 @@ class CheckedBehaviour:
             ("dislike_probability", examined | (r.dislike_probability == 0), "0 where the user did not look"),
         )
         for name, holds, expected in rules:
-            asked = _Asked(f"behaviour {self.name!r}: respond: {name}", users, state.session[users], state.step[users])
+            request = (users + first_user, state.session[users], state.step[users])
+            asked = _Asked(f"behaviour {self.name!r}: respond: {name}", *request)
             asked.refuse_where(~holds, getattr(r, name), expected)
 
 
@@ -132,7 +139,7 @@ class _Asked:
 
     Attributes:
         what: the behaviour, the method and the column.
-        users: intp[n].
+        users: intp[n], their numbers in the whole world.
         session, step: int32[n], of the users' requests.
     """
 

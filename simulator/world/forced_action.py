@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from recommenders.base import Feedback, Int32, Int64, UInt8
 from simulator.scenario.counterfactuals import NOTHING, Action
-from simulator.world.behaviour import Behaviour, Responses, done_after
+from simulator.world.behaviour import Behaviour, Responses, done_after, part_of
 from simulator.world.random_behaviour import consume, plain_dwell_seconds
 from simulator.world.state import UserState
 from simulator.world.world import World
@@ -18,6 +18,8 @@ Rows = npt.NDArray[np.intp]
 
 ASLEEP = int(np.iinfo(np.int64).max)
 """The wake tick of a user who is not to be served."""
+_PAUSE = 2**62
+"""What a pause adds to a wake tick: no clock comes that far, and the tick can be told from the sum."""
 ANY_SLOT = -1
 """In place of a slot: the first one that the user looks at."""
 
@@ -50,6 +52,11 @@ class Moments:
             state.step[users] == self.step[users]
         )
         return here
+
+    def part(self, users: range) -> Moments:
+        """The moments of a range of users."""
+        rows = slice(users.start, users.stop)
+        return Moments(self.session[rows], self.step[rows], self.slot[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +97,10 @@ class ForcedAction:
         dislike[row, slot] = "dislike" in self.action
         return Responses(responses.n_examined, feedback, dwell, after, responses.displeased, dislike)
 
+    def part(self, users: range) -> ForcedAction:
+        """The same for a range of users."""
+        return ForcedAction(part_of(self.behaviour, users), self.moments.part(users), self.action)
+
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
     ) -> None:
@@ -118,6 +129,10 @@ class TopSlotAction:
         flags: UInt8 = np.full(len(users), action_flags(self.action))
         return consume(world, item, np.zeros(len(users), np.intp), flags)
 
+    def part(self, users: range) -> TopSlotAction:
+        """The same for a range of users."""
+        return TopSlotAction(part_of(self.behaviour, users), self.action)
+
     def advance(
         self, world: World, state: UserState, users: Rows, tick: Int64, item: Int32, responses: Responses
     ) -> None:
@@ -132,12 +147,10 @@ class Pausing:
     Attributes:
         behaviour: what happens otherwise.
         moments: the request before which each user stops; users for whom it never comes go on.
-        due_tick: int64[n_users], filled in as users stop: when that request is due; -1 for who has not come so far.
     """
 
     behaviour: Behaviour
     moments: Moments
-    due_tick: Int64
 
     def begin(self, world: World) -> UserState:
         """As the other behaviour."""
@@ -157,10 +170,15 @@ class Pausing:
     def put_to_sleep(self, state: UserState, users: Rows) -> None:
         """Stop those of the users whose next request is the one before which they stop."""
         stopping = users[self.moments.at(state, users)]
-        self.due_tick[stopping] = state.wake_tick[stopping]
-        state.wake_tick[stopping] = ASLEEP
+        awake = stopping[state.wake_tick[stopping] < _PAUSE]
+        state.wake_tick[awake] += _PAUSE
 
-    def wake(self, state: UserState) -> None:
-        """Let those who have stopped go on where they were."""
-        stopped = self.due_tick >= 0
-        state.wake_tick[stopped] = self.due_tick[stopped]
+    def part(self, users: range) -> Pausing:
+        """The same for a range of users."""
+        return Pausing(part_of(self.behaviour, users), self.moments.part(users))
+
+
+def wake(state: UserState) -> None:
+    """Let those who paused go on where they were; who was asleep before stays so."""
+    paused = (state.wake_tick >= _PAUSE) & (state.wake_tick < ASLEEP)
+    state.wake_tick[paused] -= _PAUSE

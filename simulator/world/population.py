@@ -5,7 +5,7 @@ Every trait is a keyed draw of its own user, so the first n users are the same i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.special import expit, logit, ndtri
@@ -45,6 +45,10 @@ class Population:
     def n_users(self) -> int:
         """Number of users."""
         return len(self.patience)
+
+    def part(self, users: range) -> Population:
+        """The traits of a range of users; views."""
+        return Population(**{f.name: getattr(self, f.name)[users.start : users.stop] for f in fields(self)})
 
 
 def build_population(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -62,10 +64,22 @@ class UserState:
         """An independent copy."""
         return type(self)(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
+    def part(self, users: range) -> Self:
+        """The rows of a range of users; views."""
+        return type(self)(**{f.name: getattr(self, f.name)[users.start : users.stop] for f in fields(self)})
+
     def restore(self, users: npt.NDArray[np.intp], earlier: UserState) -> None:
         """Put users, intp[n], back to where they were in an earlier copy of this state."""
         for f in fields(self):
             getattr(self, f.name)[users] = getattr(earlier, f.name)[users]
+
+
+def joined(parts: Sequence[UserState]) -> UserState:
+    """All rows of parts that follow each other, with the columns that these have; a single part is given as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    kind = type(parts[0])
+    return kind(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(kind)})
 
 
 def new_state(taste: Float32) -> UserState:

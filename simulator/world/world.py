@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,24 @@ class World:
     catalogue: Catalogue
     population: Population
     draws: Draws
+
+    @property
+    def first_user(self) -> int:
+        """Which user row 0 is: not 0 in a part of a world."""
+        return self.draws.first_user
+
+    def part(self, users: range) -> World:
+        """The world of a range of users alone: its row r is row `users.start + r` here, with the same traits and draws.
+
+        The settings stay those of the whole world. Everything is shared with it, nothing is copied.
+        """
+        if users == range(self.population.n_users):
+            return self
+        draws = replace(self.draws, first_user=self.first_user + users.start)
+        part = replace(self, population=self.population.part(users), draws=draws)
+        table = self._creator_table
+        vars(part)["_creator_table"] = None if table is None else table[users.start : users.stop]
+        return part
 
     def creator_appeal(self, user: npt.NDArray[np.intp], creator: Int32) -> Float32:
         """Utility that the creator adds for the user of the same row: intp[m], int32[m] -> float32[m]."""

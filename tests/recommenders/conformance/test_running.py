@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recommenders.conformance import CHECKS, Check, Subject, Violation, run_check, run_checks, running
 from recommenders.conformance.laws import NotApplicableError, applies_to_all, no_arguments
-from recommenders.conformance.limits import OutOfTime, time_limit
+from recommenders.limits import OutOfTime, time_limit
 from tests.recommenders.conformance.stubborn import Listed, Stubborn
 
 VALID = CHECKS["check_slates_are_valid"]

@@ -1,4 +1,4 @@
-"""Ends what hangs: a recommender that gives no answer must not keep the checks from theirs."""
+"""Ends what hangs: a part that gives no answer must not keep others from theirs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXAMPLE_SECONDS = 120.0
-"""How long one example may take, its fits included."""
 _AGAIN_SECONDS = 1.0
 
 

@@ -1,0 +1,114 @@
+"""Cells in worker processes of this machine, which last through a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from simulator.engine.serving import EngineError
+from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
+from simulator.workers import SPAWN, prepare_worker
+
+_END_SECONDS = 5.0
+"""How long a worker that is told to end may take."""
+
+
+class ProcessWorkers:
+    """Processes of this machine; see `Workers`."""
+
+    def __init__(self, n: int) -> None:
+        """Start them."""
+        self.n = n
+        started = [_start() for _ in range(n)]
+        self._process: list[SpawnProcess] = [process for process, _ in started]
+        self._line: list[Connection[Order, Answer]] = [line for _, line in started]
+
+    def share(self, value: Any) -> Any:
+        """As it is: each process is sent its own."""
+        return value
+
+    def tell(self, worker: int, order: Order) -> None:
+        """As `Workers` says.
+
+        Raises:
+            EngineError: the order holds what cannot be sent to another process.
+        """
+        try:
+            with suppress(OSError):  # where it is dead, `answers` finds it
+                self._line[worker].send(order)
+        except Exception as error:  # pickling runs the code of whatever is in the order
+            raise EngineError(
+                f"{order.name}: got {type(error).__name__}: {error}, expected what can be sent to worker processes: "
+                "a recommender or user model from a module; or one worker"
+            ) from error
+
+    def answers(self, busy: Sequence[int], seconds: float) -> Mapping[int, Answer]:
+        """As `Workers` says."""
+        lines = {self._line[worker]: worker for worker in busy}
+        found: dict[int, Answer] = {}
+        for line in connection.wait(list(lines), seconds):
+            assert isinstance(line, Connection)
+            worker = lines[line]
+            try:
+                found[worker] = line.recv()
+            except (EOFError, OSError):
+                self._process[worker].join(_END_SECONDS)
+                found[worker] = Died(f"with exit code {self._process[worker].exitcode}")
+        return found
+
+    def replace(self, worker: int) -> None:
+        """As `Workers` says."""
+        self._line[worker].close()
+        self._process[worker].kill()
+        self._process[worker].join()
+        self._process[worker], self._line[worker] = _start()
+
+    def last_call(self, worker: int) -> str:
+        """As `Workers` says."""
+        return f"; process {self._process[worker].pid} was ended"
+
+    def end(self) -> None:
+        """End all of them."""
+        for line in self._line:
+            line.close()
+        for process in self._process:
+            process.join(_END_SECONDS)
+            process.kill()
+            process.join()
+
+
+@contextmanager
+def in_processes(n: int) -> Iterator[Elsewhere]:
+    """Cells in worker processes of this machine, which end with the block.
+
+    Args:
+        n: how many.
+    """
+    workers = ProcessWorkers(n)
+    try:
+        yield Elsewhere(workers)
+    finally:
+        workers.end()
+
+
+def _start() -> tuple[SpawnProcess, Connection[Order, Answer]]:
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=_work, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _work(line: Connection[Answer, Order]) -> None:
+    prepare_worker()
+    seat = Seat()
+    while True:
+        try:
+            order = line.recv()
+        except EOFError:
+            return
+        line.send(seat.carry_out(order))

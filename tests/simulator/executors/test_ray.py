@@ -1,0 +1,65 @@
+"""Cells in actors of Ray live the same lives, on whatever nodes, and when an actor dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.engine.clock import Workplace
+from simulator.engine.log_files import log_hash
+from simulator.world.behaviour import UtilityBehaviour
+from tests.simulator.engine.test_cells import BEHAVIOURS, assert_same, lived
+from tests.simulator.engine.worlds import DAY, HOUR, service, small_world
+from tests.simulator.executors.test_processes import mortal
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+ray = pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+]
+
+from simulator.executors.ray_actors import in_ray  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Two nodes of two CPUs each."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[3])
+    cluster.add_node(**node)
+    cluster.wait_for_nodes()
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 4])
+@pytest.mark.parametrize("behaviour", sorted(BEHAVIOURS))
+def test_any_number_of_actors_gives_the_same_log(address, n_workers, behaviour):
+    world, built = small_world(users=11), service("growing", retrain_every="6h", ingestion_delay="1h")
+    whole = lived(world, BEHAVIOURS[behaviour], built, DAY)
+    with in_ray(address, n_workers) as executor:
+        spread = lived(world, BEHAVIOURS[behaviour], replace(built, workplace=Workplace(executor, 3)), DAY)
+        nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    assert len(nodes) == 2
+    assert log_hash(spread.log) == log_hash(whole.log)
+    assert_same(spread, whole, HOUR)
+
+
+def test_an_actor_that_dies_is_replaced_and_its_cells_live_on(address, tmp_path):
+    world = small_world(users=6)
+    whole = lived(world, UtilityBehaviour(), mortal(tmp_path / "never", 0), DAY)
+    with in_ray(address, 2) as executor:
+        built = replace(mortal(tmp_path / "twice", 2), workplace=Workplace(executor, 2))
+        assert_same(lived(world, UtilityBehaviour(), built, DAY), whole, HOUR)
+    assert not list((tmp_path / "twice").iterdir())
