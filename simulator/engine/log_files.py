@@ -2,7 +2,7 @@
 
 Encodings were chosen by measurement (`benchmarks/log.py`): a dictionary for columns of few values, differences for
 feedback ticks, plain for the rest. Half of all slots are not looked at, so zstd alone makes the floats smaller than
-splitting their bytes, which is slower both ways; and of what repeats within a request it leaves next to nothing.
+splitting their bytes, which is slower to write; and of what repeats within a request it leaves next to nothing.
 """
 
 from __future__ import annotations
