@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_nothing_that_looks_whole(
     assert f"interrupted; the unfinished run is left in {folder}" in output
     assert json.loads((folder / "manifest.json").read_text())["complete"] is False
     listed = CliRunner().invoke(main, ["list", "runs", "--results", str(tmp_path)])
-    assert "interrupted" in listed.output or "incomplete" in listed.output
+    assert "resumable" in listed.output
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_file(
