@@ -31,7 +31,7 @@ from rich.console import Console
 from simulator.cli.shell import user_errors
 from simulator.commands import components
 from simulator.engine.log_files import log_hash, read_log
-from simulator.running import RunInterruptedError, resume_run, run_scenario
+from simulator.running import Labour, RunInterruptedError, resume_run, run_scenario
 
 _WORLD = """
 question: Does it go on?
@@ -121,11 +121,11 @@ class Place:
         console = Console(file=sys.stderr)
         try:
             if self.is_begun:
-                resume_run(self.run, jobs=jobs, console=console, checkpoint_seconds=_CHECKPOINT_SECONDS)
+                resume_run(self.run, labour=Labour(jobs), console=console, checkpoint_seconds=_CHECKPOINT_SECONDS)
             else:
                 loaded = components.load(str(self.folder / "small.yaml"))
                 run_scenario(
-                    loaded, out=self.folder, jobs=jobs, console=console, command="campaign",
+                    loaded, out=self.folder, labour=Labour(jobs), console=console, command="campaign",
                     checkpoint_seconds=_CHECKPOINT_SECONDS,
                 )  # fmt: skip
         except RunInterruptedError as interruption:
