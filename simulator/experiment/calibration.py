@@ -10,6 +10,9 @@ however many shares the question has.
     power             planted effect: the interval leaves out 0, on the side of the truth        foreseen +- 5 points
     watching          A/A: a daily look ever leaves out 0                                        at most alpha
 
+Not judged, but counted: the coverage of a switchback. What one arm leaves behind for the next biases it, and that is no
+fault of its interval; nor is its power foreseen, whose plans are in users and not in blocks.
+
 Sources: Morris, White & Crowther 2019, Statistics in Medicine (simulation studies, Monte Carlo errors); Kohavi, Tang &
 Xu 2020, Trustworthy Online Controlled Experiments, chapter 19 (A/A tests); Clopper & Pearson 1934, Biometrika; Holm
 1979, Scandinavian Journal of Statistics.
@@ -27,7 +30,7 @@ from scipy import stats
 from recommenders.base import Bool, Float64
 from simulator.experiment.multiplicity import holm
 from simulator.experiment.power import foreseen_power
-from simulator.experiment.replicates import NULL, PLANTED, Reading, Replicate
+from simulator.experiment.replicates import NULL, PLANTED, SWITCHBACK, Reading, Replicate
 from simulator.experiment.results import Estimate
 
 LEVEL = 0.01
@@ -174,7 +177,8 @@ def calibrate(replicates: Sequence[Replicate], *, users: int, confidence: float)
         raise ValueError(f"replicates: got {len(replicates)}, expected at least 2")
     series = [Series.of(column) for column in zip(*(r.readings for r in replicates), strict=True)]
     null, planted = ([s for s in series if s.first.kind == kind] for kind in (NULL, PLANTED))
-    truth = {s.key: _truth(replicates, s.first.metric, s.first.estimand) for s in planted}
+    sums = {metric: np.array([r.sums[metric] for r in replicates]).sum(axis=0) for metric in replicates[0].sums}
+    truth = {s.key: effect_of_sums(sums[s.first.metric], s.first.estimand) for s in planted}
     errors = {(s.first.metric, s.first.estimand): s.error() for s in planted if s.is_plain_pair()}
     rates = [
         *_judge(_false_positives(null, 1 - confidence)),
@@ -302,15 +306,16 @@ def _false_positives(null: Sequence[Series], alpha: float) -> list[Rate]:
 
 def _coverage(s: Series, truth: float, confidence: float) -> Rate:
     low, high = confidence - COVERAGE_MARGIN, min(1.0, confidence + COVERAGE_MARGIN)
-    return s.rate(COVERAGE, lambda s: (s.low <= truth) & (truth <= s.high), low, high)
+    found = s.rate(COVERAGE, lambda s: (s.low <= truth) & (truth <= s.high), low, high)
+    return replace(found, p_value=nan) if s.first.design == SWITCHBACK else found
 
 
 def _powers(
     planted: Sequence[Series], truth: dict[tuple[str, str, str, str, str], float], users: int, confidence: float
 ) -> Iterator[Rate]:
-    """Of the lift, which is what plans are made for; the bootstrap has no plan."""
+    """Of the lift, which is what plans are made for; the bootstrap and the switchback have none."""
     for s in planted:
-        if s.first.estimand != "lift" or s.first.estimator == "bootstrap":
+        if s.first.estimand != "lift" or s.first.estimator == "bootstrap" or s.first.design == SWITCHBACK:
             continue
         effect, half = truth[s.key], s.half_width()
         pilot = Estimate(effect, effect - half, effect + half, effect - half, effect + half, n=users)
@@ -334,9 +339,14 @@ def _watching(replicates: Sequence[Replicate], alpha: float) -> list[Rate]:
     return rates
 
 
-def _truth(replicates: Sequence[Replicate], metric: str, estimand: str) -> float:
-    """The planted effect among all users together: a ratio of sums over so many has no bias left to speak of."""
-    old, occasions, new, new_occasions = np.sum([r.sums[metric] for r in replicates], axis=0)
+def effect_of_sums(sums: Float64, estimand: str) -> float:
+    """The effect among all users together: a ratio of sums over so many has no bias left to speak of.
+
+    Args:
+        sums: float64[4], numerator and denominator of the control, then of the treatment.
+        estimand: `difference` or `lift`.
+    """
+    old, occasions, new, new_occasions = sums
     difference = new / new_occasions - old / occasions
     return float(difference if estimand == "difference" else difference / (old / occasions))
 

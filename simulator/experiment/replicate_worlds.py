@@ -3,8 +3,8 @@
 A replicate is a population of the scenario's size. Its users live in three worlds that begin with the same warm-up:
 `control`, `again` (the control once more, whose recommender draws other numbers) and `treatment`. `again` against
 `control` is an A/A test whose true effect is exactly 0 and whose estimate is not, since the two are exchangeable given
-the users; `treatment` against `control` is an A/B test whose true effect all replicates together tell. A fourth world
-switches between `control` and `again`.
+the users; `treatment` against `control` is an A/B test whose true effect all replicates together tell. Two more worlds
+switch, one between `control` and `again`, the other between `control` and `treatment`.
 
 The catalogue stays the same since intervals are of an effect *on this catalogue*: were it new each time, the effect
 itself would vary, and no interval over users could cover its mean.
@@ -186,33 +186,34 @@ def simulate_worlds(plan: Plan, world: World) -> tuple[Snapshot, dict[str, Event
 
 @dataclass(frozen=True, eq=False)
 class Switchback:
-    """Worlds that switch between the control and the control again.
+    """Worlds that switch between the control and another arm.
 
     Attributes:
         stretches: in order of time; either arm serves in each, as replicates have orders of their own.
-        again: bool[n_replicates, n_stretches], whether it is the control again that serves.
+        other: bool[n_replicates, n_stretches], whether it is the other arm that serves.
         log: what either served.
     """
 
     stretches: tuple[Stretch, ...]
-    again: npt.NDArray[np.bool_]
+    other: npt.NDArray[np.bool_]
     log: EventLog
 
 
-def simulate_switchback(plan: Plan, world: World, start: Snapshot, numbers: Sequence[int]) -> Switchback:
-    """An A/A test by switching all users of a replicate together, in `BLOCKS` blocks of two periods.
+def simulate_switchback(plan: Plan, world: World, start: Snapshot, numbers: Sequence[int], other: str) -> Switchback:
+    """A test by switching all users of a replicate together, in `BLOCKS` blocks of two periods.
 
     Args:
         plan: what replicates share.
         world: of the batch.
         start: the world when its warm-up ends.
-        numbers: of the batch's replicates.
+        numbers: of the batch's replicates; a replicate's order is the same whatever the other arm is.
+        other: what the control takes turns with, `AGAIN` or `TREATMENT`.
     """
     period = (plan.window[1] - start.tick) // (2 * BLOCKS)
     settings = SwitchbackABTest(design="switchback").model_copy(
         update={"duration": 2 * BLOCKS * period, "period": period}
     )
-    names, n = [CONTROL, AGAIN], plan.n_users
+    names, n = [CONTROL, other], plan.n_users
     orders = [
         assign(
             settings, names, CONTROL, draws=Draws(plan.scenario.seed, number), n_users=n, start_tick=start.tick
@@ -227,8 +228,8 @@ def simulate_switchback(plan: Plan, world: World, start: Snapshot, numbers: Sequ
     builds = _builds(plan, world)
     arms = [MixedArm(Service(a, builds[a], platform), _model(a, builds[a], world)) for a in names]
     logs = simulate_mixed(world, behaviour_of(world), arms, start, stretches, pooled=False)
-    again = np.array([[s.arm[0] == 1 for s in order] for order in orders])
-    return Switchback(stretches, again, EventLog.merge(list(logs.values())))
+    serves = np.array([[s.arm[0] == 1 for s in order] for order in orders])
+    return Switchback(stretches, serves, EventLog.merge(list(logs.values())))
 
 
 def _builds(plan: Plan, world: World) -> dict[str, Build]:

@@ -3,7 +3,7 @@
 Both comparisons, A/A and A/B, are made by the paired design and by a split. A split needs no simulation of its own:
 where models do not learn, a user's life depends on nothing but the user and the arm, so the rows of the treated half
 come from the one world and those of the others from the other (a test holds this to `simulate_mixed`, row by row). A
-switchback does need one, and makes the A/A comparison only.
+switchback does need one for each comparison.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from recommenders.base import Bool, Int32
+from recommenders.base import Bool, Int32, ItemFeatures
 from simulator.draws import Purpose
 from simulator.experiment.adjusted import compare_cuped, compare_stratified
 from simulator.experiment.bootstrap import bootstrap_independent, bootstrap_paired
@@ -29,6 +29,7 @@ from simulator.experiment.replicate_worlds import (
     CONTROL,
     TREATMENT,
     Plan,
+    Switchback,
     simulate_switchback,
     simulate_worlds,
     world_of,
@@ -41,6 +42,8 @@ NULL, PLANTED = "null", "planted"
 """Kinds of comparison: of the control with itself, and with the treatment."""
 WORLD_OF = {NULL: AGAIN, PLANTED: TREATMENT}
 """Kind -> the world compared with the control's."""
+SWITCHBACK = "switchback"
+"""The design whose units are blocks of time."""
 RESAMPLES = 400
 """Of a bootstrap here: its level, over many replicates, hardly needs the tail of a single one to be smooth."""
 
@@ -111,7 +114,7 @@ def run_batch(plan: Plan, batch: int, n_replicates: int = BATCH) -> tuple[Replic
     """Simulate the replicates of a batch and estimate everything in each.
 
     Args:
-        plan: what `check_plan` let pass.
+        plan: what `check_plan` let pass, and nothing of which learns.
         batch: which; its first replicate has the number batch * BATCH.
         n_replicates: how many of the batch, from its first on; never changes a replicate.
 
@@ -122,26 +125,31 @@ def run_batch(plan: Plan, batch: int, n_replicates: int = BATCH) -> tuple[Replic
     world = world_of(plan, batch, n_replicates)
     numbers = range(batch * BATCH, batch * BATCH + n_replicates)
     start, logs = simulate_worlds(plan, world)
-    switchback = simulate_switchback(plan, world, start, numbers)
+    switchbacks = {name: simulate_switchback(plan, world, start, numbers, name) for name in WORLD_OF.values()}
     n, (begin, end) = world.population.n_users, plan.window
     items = world.catalogue.features
     views = {name: LogView(log, items, n, begin, end) for name, log in logs.items()}
     before = LogView(start.log, items, n, 0, start.tick)
-    periods = [LogView(switchback.log, items, n, s.start_tick, s.end_tick) for s in switchback.stretches]
+    periods = {name: _periods(switchback, items, n) for name, switchback in switchbacks.items()}
     measured = [_measure(metric, views, before, periods) for metric in plan.metrics]
     treated = world.draws.uniform(Purpose.ASSIGNMENT, np.arange(n))[0] >= 0.5
-    users = np.concatenate([log.user for log in logs.values()] + [switchback.log.user])
+    users = np.concatenate([log.user for log in (*logs.values(), *(s.log for s in switchbacks.values()))])
     impressions = np.bincount(users // plan.n_users, minlength=n_replicates)
     found = []
     for place, number in enumerate(numbers):
         own = slice(place * plan.n_users, (place + 1) * plan.n_users)
         stratum = strata(before.impressions[own])
         seed = world.draws.integer_seed(Purpose.BOOTSTRAP, place)
-        parts = [m.of(own, switchback.again[place]) for m in measured]
+        serves = {name: switchback.other[place] for name, switchback in switchbacks.items()}
+        parts = [m.of(own, serves) for m in measured]
         found.append(
             _replicate(number, int(impressions[place]), parts, stratum, treated[own], plan.scenario.confidence, seed)
         )
     return tuple(found)
+
+
+def _periods(switchback: Switchback, items: ItemFeatures, n_users: int) -> list[LogView]:
+    return [LogView(switchback.log, items, n_users, s.start_tick, s.end_tick) for s in switchback.stretches]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,38 +161,44 @@ class Measured:
         worlds: world -> parts in the test.
         before: parts in the warm-up.
         looks: world -> parts up to the end of each day of the test.
-        periods: parts in each period of the switchback.
-        blocks: of one replicate only: world -> parts summed over users, a row a block.
+        periods: world that the control takes turns with in a switchback -> parts in each of its periods.
+        blocks: of one replicate only: likewise, parts summed over users, a row a block, of that world and the control.
     """
 
     metric: str
     worlds: Mapping[str, PerUser]
     before: PerUser
     looks: Mapping[str, Sequence[PerUser]]
-    periods: Sequence[PerUser]
-    blocks: Mapping[str, PerUser] = field(default_factory=dict)
+    periods: Mapping[str, Sequence[PerUser]]
+    blocks: Mapping[str, tuple[PerUser, PerUser]] = field(default_factory=dict)
 
-    def of(self, users: slice, again: npt.NDArray[np.bool_]) -> Measured:
-        """Those of one replicate: its users, and bool[n_periods], when the control again served them."""
-        sums = np.array([[p.numerator[users].sum(), p.denominator[users].sum()] for p in self.periods])
-        note = self.before.empty_note
+    def of(self, users: slice, serves: Mapping[str, npt.NDArray[np.bool_]]) -> Measured:
+        """Those of one replicate: its users, and world -> bool[n_periods], when not the control but it served them."""
         return Measured(
             self.metric,
             {world: rows_of(parts, users) for world, parts in self.worlds.items()},
             rows_of(self.before, users),
             {world: [rows_of(look, users) for look in looks] for world, looks in self.looks.items()},
-            (),
-            {world: PerUser(sums[at, 0], sums[at, 1], note) for world, at in ((AGAIN, again), (CONTROL, ~again))},
+            {},
+            {world: _blocks(periods, users, serves[world]) for world, periods in self.periods.items()},
         )
 
 
-def _measure(metric: Metric, views: Mapping[str, LogView], before: LogView, periods: Sequence[LogView]) -> Measured:
+def _blocks(periods: Sequence[PerUser], users: slice, other: npt.NDArray[np.bool_]) -> tuple[PerUser, PerUser]:
+    sums = np.array([[p.numerator[users].sum(), p.denominator[users].sum()] for p in periods])
+    new, old = (PerUser(sums[at, 0], sums[at, 1], periods[0].empty_note) for at in (other, ~other))
+    return new, old
+
+
+def _measure(
+    metric: Metric, views: Mapping[str, LogView], before: LogView, periods: Mapping[str, Sequence[LogView]]
+) -> Measured:
     return Measured(
         metric.info.name,
         {world: measure(metric, view) for world, view in views.items()},
         measure(metric, before),
         {world: _looks(metric, views[world]) for world in (CONTROL, AGAIN)},
-        [measure(metric, period) for period in periods],
+        {world: [measure(metric, period) for period in found] for world, found in periods.items()},
     )
 
 
@@ -210,12 +224,9 @@ def _replicate(
         for kind, other in WORLD_OF.items():
             pair = Pair(m.worlds[other], old, m.before, stratum, treated)
             readings += _readings(kind, m.metric, pair, confidence, seed)
-        readings += _reading(NULL, "switchback", "t", m.metric, compare(m.blocks[AGAIN], m.blocks[CONTROL], confidence))
+            readings += readings_of(kind, SWITCHBACK, "t", m.metric, compare(*m.blocks[other], confidence))
         watched += _watched(m, treated, confidence)
-        sums[m.metric] = (
-            float(old.numerator.sum()), float(old.denominator.sum()),
-            float(new.numerator.sum()), float(new.denominator.sum()),
-        )  # fmt: skip
+        sums[m.metric] = sums_of(new, old)
         reductions[m.metric] = variance_reduction(compare(new, old, confidence).lift)
     return Replicate(number, impressions, tuple(readings), tuple(watched), sums, reductions)
 
@@ -255,12 +266,19 @@ class Pair:
 
 def _readings(kind: str, metric: str, pair: Pair, confidence: float, seed: int) -> Iterator[Reading]:
     for design, estimator, effect in pair.estimates(confidence, seed):
-        yield from _reading(kind, design, estimator, metric, effect)
+        yield from readings_of(kind, design, estimator, metric, effect)
 
 
-def _reading(kind: str, design: str, estimator: str, metric: str, effect: DifferenceAndLift) -> Iterator[Reading]:
+def readings_of(kind: str, design: str, estimator: str, metric: str, effect: DifferenceAndLift) -> Iterator[Reading]:
+    """What an estimator said: of the difference, then of the lift."""
     for estimand, e in (("difference", effect.difference), ("lift", effect.lift)):
         yield Reading(kind, design, estimator, metric, estimand, e.value, e.low, e.high, effect.p_value)
+
+
+def sums_of(new: PerUser, old: PerUser) -> tuple[float, float, float, float]:
+    """Numerator and denominator summed over users, of the old world and of the new."""
+    old_sums, new_sums = ((float(p.numerator.sum()), float(p.denominator.sum())) for p in (old, new))
+    return (*old_sums, *new_sums)
 
 
 def _watched(measured: Measured, treated: Bool, confidence: float) -> Iterator[Watching]:

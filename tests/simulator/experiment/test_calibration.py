@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan, nan, sqrt
 
 import numpy as np
@@ -22,7 +23,7 @@ from simulator.experiment.calibration import (
     range_p_value,
     rate,
 )
-from simulator.experiment.replicates import NULL, PLANTED, Reading, Replicate, Watching
+from simulator.experiment.replicates import NULL, PLANTED, SWITCHBACK, Reading, Replicate, Watching
 
 EFFECT, LEVEL_OF_CONTROL, USERS = 0.2, 2.0, 1000
 ERRORS = {("paired", "t"): 0.1, ("split", "t"): 0.3, ("split", "cuped"): 0.2, ("paired", "bootstrap"): 0.1}
@@ -72,6 +73,18 @@ def reading(kind: str, what: tuple[str, str], value: float, error: float) -> Rea
 
 def failures(found: Calibration) -> set[tuple[str, str, str]]:
     return {(r.question, r.design, r.estimator) for r in found.rates if not r.passed}
+
+
+def test_the_coverage_of_a_switchback_is_counted_and_not_judged_and_its_power_is_not_foreseen() -> None:
+    replicates = made_up(100)
+    off = [reading(PLANTED, (SWITCHBACK, "t"), EFFECT + (5 if r.number < 30 else 0), 0.1) for r in replicates]
+    biased = [replace(r, readings=(*r.readings, own)) for r, own in zip(replicates, off, strict=True)]
+    found = calibrate(biased, users=USERS, confidence=0.95)
+    (coverage,) = [r for r in found.rates if r.design == SWITCHBACK]
+    assert (coverage.question, coverage.hits, coverage.n, coverage.judged) == (COVERAGE, 70, 100, False)
+    assert found.checks == calibrate(replicates, users=USERS, confidence=0.95).checks
+    (accuracy,) = [a for a in found.accuracies if a.design == SWITCHBACK]
+    assert accuracy.mean - accuracy.truth == pytest.approx(0.3 * 5)
 
 
 def test_counts_are_those_by_hand() -> None:

@@ -27,7 +27,7 @@ from simulator.experiment.replicate_worlds import (
     simulate_worlds,
     world_of,
 )
-from simulator.experiment.replicates import NULL, run_batch
+from simulator.experiment.replicates import NULL, PLANTED, SWITCHBACK, run_batch
 from simulator.world.behaviour import UtilityBehaviour
 
 AA = Path(__file__).parents[3] / "scenarios" / "aa.yaml"
@@ -86,12 +86,28 @@ def test_switchback_gives_every_replicate_an_order_of_its_own_and_each_block_bot
     small = plan()
     world = world_of(small, 0, 4)
     start, _ = simulate_worlds(small, world)
-    found = simulate_switchback(small, world, start, range(4))
-    assert found.again.shape == (4, 2 * BLOCKS)
-    assert (found.again.reshape(4, BLOCKS, 2).sum(axis=2) == 1).all()
-    assert len({row.tobytes() for row in found.again}) > 1
+    found = simulate_switchback(small, world, start, range(4), AGAIN)
+    assert found.other.shape == (4, 2 * BLOCKS)
+    assert (found.other.reshape(4, BLOCKS, 2).sum(axis=2) == 1).all()
+    assert len({row.tobytes() for row in found.other}) > 1
     assert found.stretches[0].start_tick == start.tick
     assert isinstance(found.log, EventLog)
+    with_treatment = simulate_switchback(small, world, start, range(4), TREATMENT)
+    assert np.array_equal(with_treatment.other, found.other)
+    assert log_hash(with_treatment.log) != log_hash(found.log)
+
+
+def test_a_switchback_between_equal_arms_finds_nothing_on_average_and_one_with_an_effect_does() -> None:
+    """An arm that ranks by chance against an oracle without noise: long views differ in every one of ten replicates."""
+    arms = (
+        "arms[0].config={temperature: 100.0, candidates: 20}",
+        "arms[1].config={temperature: 0.01, candidates: 20}",
+        "metrics=[long_view_rate]",
+    )
+    found = [r for one in run_batch(plan(*arms), 0) for r in one.readings if r.design == SWITCHBACK]
+    lifts = {kind: [r.value for r in found if (r.kind, r.estimand) == (kind, "lift")] for kind in (NULL, PLANTED)}
+    assert len(lifts[NULL]) == len(lifts[PLANTED]) == BATCH
+    assert min(lifts[PLANTED]) > max(map(abs, lifts[NULL]))
 
 
 def test_the_true_effect_of_an_a_a_test_is_0() -> None:
