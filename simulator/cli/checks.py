@@ -130,7 +130,11 @@ def validate_stats(
 
     Counts, for each design, estimator and metric: false positives of A/A tests; how often intervals cover a planted
     effect, and find it; false positives of tests that are looked at every day; how many times fewer users pairing
-    needs. SCENARIO (aa by default) has two arms that do not learn. docs/statistics.md says what is judged, and how.
+    needs. SCENARIO (aa by default) has two arms. docs/statistics.md says what is judged, and how.
+
+    Where an arm learns, it counts instead how far splits are off the effect of a change for everybody, with training on
+    everybody's feedback or on the arm's own, and how often their intervals and those of the paired design hold it.
+    Nothing of that is judged.
 
     The exit code is 1 if a check fails. Results are the same whatever the number of jobs.
 
@@ -138,6 +142,7 @@ def validate_stats(
     Examples:
       pushback validate-stats
       pushback validate-stats aa --replicates 1000 --seed 2 --jobs 2
+      pushback validate-stats interference_replicates --replicates 300 --jobs 2
     """
     loaded = load(scenario, overrides, seed)
     from datetime import UTC, datetime
@@ -147,7 +152,7 @@ def validate_stats(
     from recommenders.storage import new_folder
     from simulator.commands.validate_stats import run_folder
     from simulator.commands.validate_stats import validate_stats as validate_statistics
-    from simulator.commands.validate_stats_report import answer, print_validation, write_validation
+    from simulator.commands.validate_stats_report import print_validation, tell, write_validation
 
     started = datetime.now(UTC)
     folder = run_folder(out, loaded.name, f"{started:%Y%m%d-%H%M%S}-seed{loaded.scenario.seed}")
@@ -164,6 +169,6 @@ def validate_stats(
         write_validation(made, part)
     print_validation(made, Console())
     click.echo(f"Report: {folder / 'validity.html'}")
-    click.echo(answer(made))
+    click.echo(tell(made).answer)
     if made.found.failures:
         ctx.exit(1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -20,8 +20,10 @@ from recommenders.registry import build
 from recommenders.storage import unwritable
 from simulator.allocator import keep_freed_memory
 from simulator.experiment.calibration import Calibration, calibrate
+from simulator.experiment.interference import Interference, count_interference
+from simulator.experiment.learning_replicates import LearningReplicate, run_learning_replicate
 from simulator.experiment.metrics import MetricInfo
-from simulator.experiment.replicate_worlds import BATCH, Plan, check_plan
+from simulator.experiment.replicate_worlds import BATCH, Plan, check_plan, learns
 from simulator.experiment.replicates import Replicate, run_batch
 from simulator.experiment.results import Manifest
 from simulator.progress import StudyProgress
@@ -33,6 +35,8 @@ from simulator.workers import done_by_workers
 _PACKAGES = ("pushback", "numpy", "scipy", "simpy", "pydantic")
 _LINES = 10
 """Of progress, where the console is no terminal."""
+
+Made = TypeVar("Made", Replicate, LearningReplicate)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Validation:
 
     question: str
     metrics: tuple[MetricInfo, ...]
-    found: Calibration
+    found: Calibration | Interference
     manifest: Manifest
 
 
@@ -78,8 +82,10 @@ def validate_stats(
 ) -> Validation:
     """Simulate replicates of a scenario and count what every estimator says of them.
 
+    Where nothing learns, the statistics are held to what they promise. Else it is counted what learning does to them.
+
     Args:
-        loaded: the scenario, of two arms that do not learn.
+        loaded: the scenario, of two arms.
         replicates: how many, at least 2.
         jobs: processes that simulate at the same time; 1 does it here. Never changes a result.
         run: name of the run's folder.
@@ -95,17 +101,8 @@ def validate_stats(
     clock = perf_counter()
     plan = plan_of(loaded)
     check_plan(plan)
-    made: dict[int, Replicate] = {}
-    said = 0
-    with StudyProgress(console) as progress:
-        for batch in _batches(plan, replicates, jobs):
-            made |= {r.number: r for r in batch}
-            progress.update("replicates", "three worlds each", len(made), replicates, 0)
-            if not console.is_terminal and len(made) * _LINES // replicates > said:
-                said = len(made) * _LINES // replicates
-                show(console, f"{len(made)} of {replicates} replicates in {wall(perf_counter() - clock)}")
     scenario = loaded.scenario
-    found = calibrate([made[n] for n in sorted(made)], users=plan.n_users, confidence=scenario.confidence)
+    found = _count(plan, replicates, jobs, console)
     seconds = perf_counter() - clock
     manifest = Manifest(
         run=run,
@@ -134,23 +131,54 @@ def plan_of(loaded: LoadedScenario) -> Plan:
     return Plan(scenario, loaded.path.parent, policy, builds[scenario.control], builds[treatment])
 
 
-def _batches(plan: Plan, replicates: int, jobs: int) -> Iterator[tuple[Replicate, ...]]:
-    """Batches as they are done."""
-    sizes = {start // BATCH: min(BATCH, replicates - start) for start in range(0, replicates, BATCH)}
-    if jobs <= 1 or len(sizes) == 1:
-        for batch, size in sizes.items():
-            yield run_batch(plan, batch, size)
+def _count(plan: Plan, replicates: int, jobs: int, console: Console) -> Calibration | Interference:
+    """Simulate all replicates, and count."""
+    settings: dict[str, Any] = {"users": plan.n_users, "confidence": plan.scenario.confidence}
+    if learns(plan):
+        singles = _done(_run_alone, [(number,) for number in range(replicates)], plan, jobs)
+        return count_interference(_in_order(singles, "four worlds each", replicates, console), **settings)
+    sizes = [(start // BATCH, min(BATCH, replicates - start)) for start in range(0, replicates, BATCH)]
+    batches = _done(run_batch, sizes, plan, jobs)
+    return calibrate(_in_order(batches, "five worlds each", replicates, console), **settings)
+
+
+def _run_alone(plan: Plan, number: int) -> tuple[LearningReplicate]:
+    """A batch of one."""
+    return (run_learning_replicate(plan, number),)
+
+
+def _in_order(batches: Iterable[Sequence[Made]], stage: str, replicates: int, console: Console) -> list[Made]:
+    """The replicates by number, however their batches came; tells how far they are."""
+    clock, said = perf_counter(), 0
+    made: dict[int, Made] = {}
+    with StudyProgress(console) as progress:
+        for batch in batches:
+            made |= {r.number: r for r in batch}
+            progress.update("replicates", stage, len(made), replicates, 0)
+            if not console.is_terminal and len(made) * _LINES // replicates > said:
+                said = len(made) * _LINES // replicates
+                show(console, f"{len(made)} of {replicates} replicates in {wall(perf_counter() - clock)}")
+    return [made[n] for n in sorted(made)]
+
+
+def _done(
+    work: Callable[..., Sequence[Made]], tasks: Sequence[tuple[int, ...]], plan: Plan, jobs: int
+) -> Iterator[Sequence[Made]]:
+    """Batches as they are done, here or in other processes."""
+    if jobs <= 1 or len(tasks) == 1:
+        for task in tasks:
+            yield work(plan, *task)
         return
-    yield from done_by_workers(min(jobs, len(sizes)), sizes.items(), _run_here, _adopt, (plan,))
+    yield from done_by_workers(min(jobs, len(tasks)), tasks, _run_here, _adopt, (plan, work))
 
 
 _worker: dict[str, Any] = {}
 """What a worker process was given when it started."""
 
 
-def _adopt(plan: Plan) -> None:
-    _worker["plan"] = plan
+def _adopt(plan: Plan, work: Callable[..., Any]) -> None:
+    _worker["plan"], _worker["work"] = plan, work
 
 
-def _run_here(batch: int, size: int) -> tuple[Replicate, ...]:
-    return run_batch(_worker["plan"], batch, size)
+def _run_here(*task: int) -> Any:
+    return _worker["work"](_worker["plan"], *task)

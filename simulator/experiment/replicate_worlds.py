@@ -9,9 +9,10 @@ switch, one between `control` and `again`, the other between `control` and `trea
 The catalogue stays the same since intervals are of an effect *on this catalogue*: were it new each time, the effect
 itself would vary, and no interval over users could cover its mean.
 
-Models do not learn here, so that users do not touch each other, and some replicates may share a simulation: a batch is
-one world of as many users as `BATCH` replicates have, on draws of its own. That is about three times as fast as one
-world a replicate, and a test holds it to give the same rows.
+Where models do not learn, users do not touch each other, and some replicates may share a simulation: a batch is one
+world of as many users as `BATCH` replicates have, on draws of its own. That is about three times as fast as one world a
+replicate, and a test holds it to give the same rows. Where they learn, each replicate is a world of its own
+(`learning_replicates`).
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ class Plan:
     treatment: Build
 
     @property
+    def builds(self) -> dict[str, Build]:
+        """Name of an arm -> how to build it, in the scenario's order."""
+        control = self.scenario.control
+        return {a.name: self.control if a.name == control else self.treatment for a in self.scenario.arms}
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The scenario's metrics that are defined per user; only those have intervals."""
         return tuple(m for m in select_metrics(self.scenario.metrics) if isinstance(m, Metric))
@@ -131,7 +138,7 @@ def check_plan(plan: Plan) -> None:
     """Whether a scenario can be validated.
 
     Raises:
-        EngineError: there are not two arms, no A/B test, or something learns: users would then touch each other.
+        EngineError: there are not two arms, or no A/B test.
         MetricError: no metric is defined per user.
     """
     scenario = plan.scenario
@@ -141,14 +148,17 @@ def check_plan(plan: Plan) -> None:
         raise EngineError("ab_test: got none, expected one to validate the statistics of")
     if not plan.metrics:
         raise MetricError(f"metrics: got {', '.join(scenario.metrics)}, expected one that is defined per user")
+
+
+def learns(plan: Plan) -> bool:
+    """Whether anything that serves has a model, so that users touch each other through what it has learnt from them.
+
+    Raises:
+        EngineError: a recommender could not be trained on an empty log.
+    """
     world = world_of(plan, 0, 1)
-    for name, build in (("logging_policy", plan.policy), ("control", plan.control), ("treatment", plan.treatment)):
-        model = _model(name, build, world)
-        if model:
-            raise EngineError(
-                f"{name}: got a recommender that learns ({', '.join(sorted(model))}), expected one that does not: "
-                "users of one arm must not change what those of another see"
-            )
+    served_by = {"logging_policy": plan.policy, "control": plan.control, "treatment": plan.treatment}
+    return any(_model(name, build, world) for name, build in served_by.items())
 
 
 def world_of(plan: Plan, batch: int, n_replicates: int) -> World:

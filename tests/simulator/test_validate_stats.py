@@ -66,10 +66,37 @@ def test_a_failed_check_sets_the_exit_code(
     assert ("1 of" in result.output and "FAIL" in result.output) == (code == 1)
 
 
-def test_a_scenario_that_learns_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    result = run(tmp_path, "--set", "arms[1]={name: less_noisy, recommender: popularity}")
+LEARNING = (
+    "logging_policy={recommender: random}",
+    "arms=[{name: noisy, recommender: ease}, {name: less_noisy, recommender: ease, config: {dislike_value: -2}}]",
+    "platform.retrain_every=2h",
+)
+
+
+def test_arms_that_learn_are_counted_and_not_judged_whatever_the_number_of_jobs(tmp_path: Path) -> None:
+    settings = [part for setting in LEARNING for part in ("--set", setting)]
+    found = {}
+    for jobs in ("1", "2"):
+        result = run(tmp_path / jobs, "--replicates", "3", "--jobs", jobs, *settings)
+        assert result.exit_code == 0, result.output
+        found[jobs] = (only_folder(tmp_path / jobs) / "validity.json").read_text(encoding="utf-8")
+    assert found["1"] == found["2"]
+    record = json.loads(found["1"])
+    assert (record["replicates"], record["checks"], record["failures"]) == (3, 0, 0)
+    designs = ["paired", "split apart", "split pooled", "split own"]
+    assert [b["design"] for b in record["biases"] if b["estimand"] == "lift"] == designs
+    assert [r["design"] for r in record["coverage"] if r["statement"] == "lift"] == designs
+    assert not any(r["judged"] for r in record["coverage"])
+    page = (only_folder(tmp_path / "1") / "validity.html").read_text(encoding="utf-8")
+    assert "Nothing is judged" in page
+    assert record["answer"] in page
+    assert result.output.strip().splitlines()[-1] == record["answer"]
+
+
+def test_what_cannot_be_validated_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    result = run(tmp_path, "--set", "arms=[{name: noisy, recommender: random}]")
     assert result.exit_code == 2
-    assert "expected one that does not" in result.output
+    assert "arms: got 1, expected 2" in result.output
     assert not (tmp_path / "aa").exists()
 
 
