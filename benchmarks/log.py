@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
 import resource
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -93,10 +93,32 @@ class Recorder:
         self.calls.clear()
 
 
+def keep_calls(path: Path, calls: list[Served | int]) -> None:
+    """Write what a sink was told, for the processes that will tell theirs."""
+    arrays = {}
+    for nth, call in enumerate(calls):
+        parts = {"tick": call} if isinstance(call, int) else vars(call)
+        arrays |= {f"{nth:06}.{name}": value for name, value in parts.items() if value is not None}
+    np.savez(path, **arrays)
+
+
+def kept_calls(path: Path) -> list[Served | int]:
+    """What `keep_calls` wrote."""
+    by_call: dict[str, dict[str, Any]] = {}
+    with np.load(path) as arrays:
+        for key in arrays:
+            nth, name = key.split(".")
+            by_call.setdefault(nth, {})[name] = arrays[key]
+    return [
+        int(parts["tick"]) if len(parts) == 1 else Served(**{"propensity": None, **parts})
+        for _, parts in sorted(by_call.items())
+    ]
+
+
 def measure(rows: int, processes: int, folder: Path) -> dict[str, float]:
     """All figures."""
     recorder, items = recorded()
-    (folder / "cell.pickle").write_bytes(pickle.dumps(recorder.calls))
+    keep_calls(folder / "cell.npz", recorder.calls)
     cell_rows = sum(call.item.size for call in recorder.calls if not isinstance(call, int))
     cells = cut_population(CELL_USERS * max(processes, round(rows / cell_rows)), CELL_USERS)
     test = StreamedTest(folder, (ARM,), cells, (), items, 0, 0, DAYS * TICKS_PER_DAY)
@@ -188,7 +210,7 @@ def write_cells(cells: tuple[range, ...]) -> Work:
     """Write cells, and in turns some of them by pyarrow and zstd alone."""
     pa.set_cpu_count(1)
     work, folder = Work(), _given["test"].folder
-    calls: list[Served | int] = pickle.loads((folder / "cell.pickle").read_bytes())
+    calls = kept_calls(folder / "cell.npz")
     rows = sum(call.item.size for call in calls if not isinstance(call, int))
     limit = folder / f"limit-{os.getpid()}.parquet"
     for nth, users in enumerate(cells):

@@ -7,7 +7,6 @@ how far it has come, and whether it still answers.
 
 from __future__ import annotations
 
-import pickle
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,15 +16,17 @@ from statistics import fmean
 from time import monotonic
 from typing import Any, Protocol
 
-from recommenders.base import Bool, State
+from recommenders.base import Bool, RecommenderError, State
 from simulator.engine.cells import Cell, Crew, Host, Stride, Terms
 from simulator.engine.collector import Served
 from simulator.engine.history import History
 from simulator.engine.pool import Heartbeat
 from simulator.engine.serving import EngineError
 from simulator.workers import WorkerDiedError
+from simulator.world.behaviour import BehaviourError
 from simulator.world.state import UserState, joined
 
+_OURS = (EngineError, BehaviourError, RecommenderError)
 MOST_DEATHS = 3
 """Workers of one simulation that are replaced; whoever kills more will kill the next one, too."""
 _STRIDE_SECONDS = 1.0
@@ -112,11 +113,8 @@ class Seat:
 
 
 def _sendable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # pickling runs the error's own code
-        return EngineError(f"{type(error).__name__}: {error}")
-    return error
+    """An error of ours, or one in words: others may hold what no message can."""
+    return error if type(error) in _OURS else EngineError(f"{type(error).__name__}: {error}")
 
 
 @dataclass

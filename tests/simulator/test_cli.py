@@ -17,6 +17,7 @@ from recommenders.base import RecommenderError
 from simulator.cli import main
 from simulator.experiment.results import Manifest, Results, Verdict
 from simulator.report import manifest_to_json
+from simulator.running import Labour
 from tests.simulator.scenario.samples import MINIMAL
 
 MANIFEST = Manifest(
@@ -136,7 +137,7 @@ def test_run_passes_its_options_and_ends_with_the_answer(scenario: str, monkeypa
     result = invoke("run", scenario, "--seed", "7", "--set", "warm_up=1d", "--out", "elsewhere", "--jobs", "2")
     assert result.exit_code == 0
     [call] = calls
-    assert (call["out"], call["jobs"]) == (Path("elsewhere"), 2)
+    assert (call["out"], call["labour"]) == (Path("elsewhere"), Labour(jobs=2))
     assert (call["loaded"].scenario.seed, call["loaded"].scenario.warm_up) == (7, 86_400_000)  # type: ignore[attr-defined]
     assert "Report: results/mine/one/report.html" in result.stdout.splitlines()[-2]
 
@@ -199,7 +200,7 @@ def test_list_runs_shows_what_is_not_whole_as_such(scenario: str) -> None:
     (Path("results/mine/six")).touch()
     result = invoke("list", "runs", "--json")
     states = {Path(record["name"]).name: record["state"] for record in json.loads(result.stdout)}
-    expected = {"one": "complete", "two": "incomplete", "three.partial": "incomplete", "four": "unreadable"}
+    expected = {"one": "complete", "two": "incomplete", "three.partial": "resumable", "four": "unreadable"}
     assert states == {**expected, "five": "incomplete"}
     assert "complete: seed 4, 1,000 impressions, 2 s" in " ".join(invoke("list", "runs").stdout.split())
 
