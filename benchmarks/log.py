@@ -95,7 +95,7 @@ class Recorder:
 
 def keep_calls(path: Path, calls: list[Served | int]) -> None:
     """Write what a sink was told, for the processes that will tell theirs."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for nth, call in enumerate(calls):
         parts = {"tick": call} if isinstance(call, int) else vars(call)
         arrays |= {f"{nth:06}.{name}": value for name, value in parts.items() if value is not None}
