@@ -37,7 +37,7 @@ STEPS = {OURS: 10, "recsim_ng": 2, "recsim": 1, "trecs": 1, "recogym": 10, "recl
 FEWER_USERS = {"recogym": 1_000}
 """Its users come one after the other, so that more of them change no rate."""
 TOO_LARGE = {"trecs": 10**7}
-"""Users by items beyond which a simulator's matrices do not fit 12 GiB."""
+"""Users by items beyond which a simulator is left out, since its matrices take many gigabytes."""
 ONE_CORE = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
 PLACE: dict[str, Any] = {"cwd": gettempdir(), "env": os.environ | ONE_CORE | {"PYTHONPATH": str(ROOT)}}
 """Where and how a side's process runs: some write files of their own into the folder that they find themselves in."""
@@ -130,7 +130,7 @@ def measure(peers: Sequence[str], users: int, items: int, rounds: int) -> dict[s
     sides = []
     for name in (OURS, *peers):
         if users * items > TOO_LARGE.get(name, users * items):
-            print(f"{name}: not measured at {users:,} x {items:,}, its matrices would take more than 12 GiB")
+            print(f"{name}: not measured at {users:,} x {items:,}, its matrices of users by items take many gigabytes")
             continue
         sides.append(Side(name, Size(min(users, FEWER_USERS.get(name, users)), items, STEPS[name])))
     runs: dict[str, list[Run]] = {side.name: [] for side in sides}
