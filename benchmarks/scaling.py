@@ -43,6 +43,7 @@ from simulator.engine.cells import Executor, Here
 from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash
+from simulator.engine.log_parts import CELL_USERS
 from simulator.engine.snapshot import genesis
 from simulator.executors.processes import in_processes
 from simulator.scenario import schema
@@ -121,7 +122,8 @@ def measure(world: World, name: str, n_workers: int, days: float) -> Timing:
     before = processor_seconds()
     with ExitStack() as stack:
         executor: Executor = stack.enter_context(in_processes(n_workers)) if n_workers else Here()
-        service = Service(name, build, schema.Platform(slate_size=10), workplace=Workplace(executor))
+        cell_users = CELL_USERS if n_workers else None
+        service = Service(name, build, schema.Platform(slate_size=10), workplace=Workplace(executor, cell_users))
         model = build()
         model.fit(EventLog.empty().interactions(0), world.catalogue.features, seed=0)
         begin = genesis(world, UtilityBehaviour(), 0, model.state_dict())

@@ -20,7 +20,6 @@ from simulator.engine.cells import Crew, Executor, Here, Terms, cut
 from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, SimulationState, Stages
 from simulator.engine.collector import Collector, Forwarder, Sink
 from simulator.engine.log import EventLog, FeedbackLog
-from simulator.engine.log_parts import CELL_USERS
 from simulator.engine.pool import Heartbeat, Stopwatch
 from simulator.engine.serving import EngineError, blaming, build_recommender
 from simulator.engine.snapshot import Deployment, Snapshot
@@ -38,12 +37,12 @@ class Workplace:
 
     Attributes:
         executor: where the cells live.
-        cell_users: most users of a cell.
+        cell_users: most users of a cell; None: all users are one, which in a single process is fastest.
         call_seconds: how long a recommender or a user model may take over a batch; None for ever.
     """
 
     executor: Executor = field(default_factory=Here)
-    cell_users: int = CELL_USERS
+    cell_users: int | None = None
     call_seconds: float | None = None
 
 
@@ -199,7 +198,8 @@ def simulate(
         service.arm, service.build, platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay,
         place.call_seconds,
     )  # fmt: skip
-    crew = place.executor.settle(terms, cut(world, behaviour, now.users, now.history, users, place.cell_users))
+    cell_users = place.cell_users or world.population.n_users
+    crew = place.executor.settle(terms, cut(world, behaviour, now.users, now.history, users, cell_users))
     live = _Live(
         world, service, start, crew, collector, list(now.deployments), np.empty(0, np.bool_), training,
         checkpoint, list(parts), feedback, stopwatch,

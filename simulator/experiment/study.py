@@ -187,7 +187,8 @@ def scenario_world(scenario: Scenario, directory: Path) -> World:
 def workplace(scenario: Scenario, executor: Executor | None = None) -> Workplace:
     """Where the users of a scenario live: with an executor, or in this process."""
     execution = scenario.execution
-    return Workplace(executor or Here(), execution.cell_users, execution.call_timeout / TICKS_PER_SECOND)
+    cell_users = None if executor is None else execution.cell_users
+    return Workplace(executor or Here(), cell_users, execution.call_timeout / TICKS_PER_SECOND)
 
 
 def warm_up(
