@@ -91,15 +91,15 @@ def in_ray(address: str, n: int) -> Iterator[Elsewhere]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
-    except ImportError as error:
+
+        begin = ray.init
+    except (ImportError, AttributeError) as error:  # a folder `ray` in the working folder is a package without anything
         raise EngineError(f"--ray: got {error}, expected Ray: pip install 'pushback[ray]'") from error
     try:
         if address == LOCAL:
-            ray.init(
-                address=LOCAL, num_cpus=n, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1"
-            )
+            begin(address=LOCAL, num_cpus=n, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
         else:
-            ray.init(address=address, log_to_driver=False)
+            begin(address=address, log_to_driver=False)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise EngineError(f"--ray: got {address!r}: {error}, expected the address of a Ray cluster") from error
     try:
