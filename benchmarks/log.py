@@ -35,7 +35,7 @@ from recommenders.registry import build
 from simulator.engine.clock import Service, simulate
 from simulator.engine.collector import Served
 from simulator.engine.log import EventLog
-from simulator.engine.log_parts import LogWriter, cut_population, stored_cell
+from simulator.engine.log_parts import CELL_USERS, LogWriter, cut_population, stored_cell
 from simulator.engine.snapshot import genesis
 from simulator.experiment.cell_metrics import StreamedTest, measure_cell
 from simulator.scenario import schema
@@ -44,7 +44,7 @@ from simulator.workers import done_by_workers
 from simulator.world.behaviour import UtilityBehaviour
 from simulator.world.world import build_world
 
-CELL_USERS, SLATE, ITEMS, DAYS = 8192, 10, 10_000, 7
+SLATE, ITEMS, DAYS = 10, 10_000, 7
 LIMIT_CELLS = 6
 """Cells of a process on which the limits are measured, too."""
 ARM = "arm"
