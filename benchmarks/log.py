@@ -32,10 +32,11 @@ import pyarrow.parquet as pq
 
 from recommenders.base import ItemFeatures
 from recommenders.registry import build
+from simulator.engine.cells import CELL_USERS, cut_population
 from simulator.engine.clock import Service, simulate
 from simulator.engine.collector import Served
 from simulator.engine.log import EventLog
-from simulator.engine.log_parts import CELL_USERS, LogWriter, cut_population, stored_cell
+from simulator.engine.log_parts import LogWriter, stored_cell
 from simulator.engine.snapshot import genesis
 from simulator.experiment.cell_metrics import StreamedTest, measure_cell
 from simulator.scenario import schema

@@ -39,11 +39,10 @@ from recommenders.base import (
 )
 from recommenders.topk import top_k
 from simulator.allocator import keep_freed_memory
-from simulator.engine.cells import Executor, Here
+from simulator.engine.cells import CELL_USERS, Executor, Here
 from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash
-from simulator.engine.log_parts import CELL_USERS
 from simulator.engine.snapshot import genesis
 from simulator.executors.processes import in_processes
 from simulator.scenario import schema

@@ -1,4 +1,4 @@
-"""Reading files that came from elsewhere: no more of them than fits, and nothing that never ends."""
+"""Files from elsewhere: no more of them than fits, and nothing that never ends. Files of ours: forced to the disk."""
 
 from __future__ import annotations
 
@@ -83,3 +83,16 @@ class Gunzipped(io.RawIOBase):
         if self._done > self._most:
             raise OSError(errno.EFBIG, f"a gzip file that becomes more than {self._most:,} bytes: unpack it first")
         return n
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk.
+
+    Raises:
+        OSError: it is not there, or the disk is full.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

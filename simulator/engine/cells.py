@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from time import perf_counter
 from typing import Protocol
@@ -16,12 +17,14 @@ from typing import Protocol
 from recommenders.base import Bool, Recommender, State
 from simulator.engine.collector import Collector, Served
 from simulator.engine.history import History
-from simulator.engine.log_parts import cut_population
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
 from simulator.engine.serving import blaming, build_recommender, limited
 from simulator.world.behaviour import Behaviour, part_of
 from simulator.world.state import UserState, joined
 from simulator.world.world import World
+
+CELL_USERS = 8192
+"""Most users of a cell, where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,17 @@ class Cell:
     state: UserState
     history: History
     served: Bool | None
+
+
+def cut_population(n_users: int, cell_users: int) -> tuple[range, ...]:
+    """Cells of at most `cell_users` users, as even in size as can be.
+
+    >>> [len(cell) for cell in cut_population(10, 4)]
+    [3, 3, 4]
+    """
+    n_cells = -(-n_users // cell_users)
+    bounds = [n_users * nth // n_cells for nth in range(n_cells + 1)]
+    return tuple(range(first, stop) for first, stop in pairwise(bounds))
 
 
 def cut(

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from recommenders.files import open_regular, read_bounded
+from recommenders.files import open_regular, read_bounded, sync
 from simulator.engine.history import History
 from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.log_files import LogFileError, read_log, write_log
@@ -192,7 +192,7 @@ class CheckpointFiles:
             write_log(part, arm, log)
             digest = _file_sha256(part)
             place = path.with_name(f"{path.stem}.log-{digest[:16]}.parquet")
-            _sync(part)
+            sync(part)
             os.replace(part, place)
         finally:
             part.unlink(missing_ok=True)
@@ -279,20 +279,11 @@ def _replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield part
-        _sync(part)
+        sync(part)
         os.replace(part, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Force a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _file_sha256(path: Path) -> str:

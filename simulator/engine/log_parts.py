@@ -10,7 +10,6 @@ one part only. A part that has its name is whole and on the disk.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from recommenders.files import sync
 from simulator.engine.collector import Collector, Served
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import LogFileError, read_columns, read_log, write_log
 
-CELL_USERS = 8192
-"""Most users of a cell."""
 PART_ROWS = 1_000_000
 """Rows from which on a part is written: about 150 MB of memory while it is put in order and encoded."""
 _LEAST_ROWS = 65_536
@@ -135,7 +133,7 @@ class LogWriter:
                 folder = self._cells[nth].folder
                 folder.mkdir(exist_ok=True)
                 write_log(folder / f"part-{self._n_parts[nth]:04d}.parquet", self._arm, buffer.take())
-                _to_disk(folder)
+                sync(folder)  # names outlive a power cut then, as the files already do
                 self._n_parts[nth] += 1
         self._buffered = 0
 
@@ -143,15 +141,6 @@ class LogWriter:
 def _rows(served: Served, rows: slice) -> Served:
     given = {f.name: getattr(served, f.name) for f in fields(served)}
     return replace(served, **{name: column[rows] for name, column in given.items() if column is not None})
-
-
-def _to_disk(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut, as the files already do."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 @dataclass(frozen=True)
@@ -293,14 +282,3 @@ def cells_hash(hashes: Sequence[tuple[range, str]]) -> str:
     for users, found in hashes:
         digest.update(f"{cell_name(users)} {found}\n".encode())
     return digest.hexdigest()
-
-
-def cut_population(n_users: int, cell_users: int) -> tuple[range, ...]:
-    """Cells of at most `cell_users` users, as even in size as can be.
-
-    >>> [len(cell) for cell in cut_population(10, 4)]
-    [3, 3, 4]
-    """
-    n_cells = -(-n_users // cell_users)
-    bounds = [n_users * nth // n_cells for nth in range(n_cells + 1)]
-    return tuple(range(first, stop) for first, stop in pairwise(bounds))

@@ -12,12 +12,12 @@ from typing import Any
 
 from recommenders.base import TICKS_PER_SECOND, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.cells import Executor, Here
+from simulator.engine.cells import CELL_USERS, Executor, Here, cut_population
 from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.collector import Sink
 from simulator.engine.log import EventLog, FeedbackLog
-from simulator.engine.log_parts import CELL_USERS, PART_ROWS, LogWriter, cut_population, read_users, stored_cell
+from simulator.engine.log_parts import PART_ROWS, LogWriter, read_users, stored_cell
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.ab_findings import ABFindings, find, find_streamed

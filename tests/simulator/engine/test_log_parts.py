@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.base import Interactions
+from simulator.engine.cells import cut_population
 from simulator.engine.checkpoint_files import CheckpointFiles
 from simulator.engine.checkpoints import Period, Stages, StoppedError
 from simulator.engine.clock import Pace, simulate
@@ -21,7 +22,6 @@ from simulator.engine.log_parts import (
     LogWriter,
     cell_hash,
     cells_hash,
-    cut_population,
     read_cells,
     stored_cells,
 )
@@ -218,12 +218,3 @@ def test_single_columns_can_be_read(tmp_path):
     columns = read_columns(cell.parts()[0], ("user", "item"))
     assert list(columns) == ["user", "item"]
     np.testing.assert_array_equal(columns["item"], cell.read().item)
-
-
-@given(st.integers(1, 500), st.integers(1, 60))
-def test_a_population_is_cut_evenly(n_users, cell_users):
-    cells = cut_population(n_users, cell_users)
-    assert [user for cell in cells for user in cell] == list(range(n_users))
-    sizes = {len(cell) for cell in cells}
-    assert max(sizes) <= cell_users
-    assert max(sizes) - min(sizes) <= 1

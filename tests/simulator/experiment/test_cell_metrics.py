@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.engine.cells import cut_population
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import write_log
-from simulator.engine.log_parts import cell_name, cut_population
+from simulator.engine.log_parts import cell_name
 from simulator.experiment.abtest import analyse_readings
 from simulator.experiment.cell_metrics import StreamedTest, measure_cell, read_test
 from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, MetricInfo, WorldMetric
