@@ -70,9 +70,18 @@ def main() -> None:
 
 @dataclass
 class Recorder:
-    """A sink that keeps what it is told, to be told again."""
+    """A sink that keeps what it is told, to be told again; also what makes it."""
 
     calls: list[Served | int] = field(default_factory=list)
+    cells: tuple[range, ...] = (range(CELL_USERS),)
+
+    def begin(self) -> None:
+        """There is nothing to make."""
+
+    def sink(self, users: range) -> Recorder:
+        """This one takes the rows of all users."""
+        assert users == self.cells[0]
+        return self
 
     def add(self, served: Served) -> None:
         """Keep a batch."""
@@ -166,7 +175,7 @@ def recorded() -> tuple[Recorder, ItemFeatures]:
     model.fit(EventLog.empty().interactions(0), world.catalogue.features, seed=0)
     recorder, behaviour = Recorder(), UtilityBehaviour()
     start = genesis(world, behaviour, 0, model.state_dict())
-    simulate(world, behaviour, service, start, DAYS * TICKS_PER_DAY, sink=recorder)
+    simulate(world, behaviour, service, start, DAYS * TICKS_PER_DAY, sinks=recorder)
     return recorder, world.catalogue.features
 
 

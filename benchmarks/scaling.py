@@ -1,5 +1,7 @@
 """How much faster two workers are than one: the same world, in this process, in one worker process, and in two.
 
+Once with the log in memory, which ends up in the process that was started; once streamed, each worker its own cells.
+
     python benchmarks/scaling.py                        # 40,000 users, random and a matrix product
     python benchmarks/scaling.py --users 100000 --days 2
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -39,10 +42,11 @@ from recommenders.base import (
 )
 from recommenders.topk import top_k
 from simulator.allocator import keep_freed_memory
-from simulator.engine.cells import CELL_USERS, Executor, Here
+from simulator.engine.cells import CELL_USERS, Executor, Here, cut_population
 from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash
+from simulator.engine.log_parts import StreamedLog, cell_hash, cells_hash, read_cells
 from simulator.engine.snapshot import genesis
 from simulator.executors.processes import in_processes
 from simulator.scenario import schema
@@ -95,42 +99,62 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=40_000)
     parser.add_argument("--items", type=int, default=2_000)
     parser.add_argument("--days", type=float, default=1.0, help="simulated days (default 1)")
+    parser.add_argument("--folder", type=Path, help="for temporary files; default: the system's")
     args = parser.parse_args()
     keep_freed_memory()
     catalogue = schema.Catalogue(items=args.items, creators=max(1, args.items // 10))
     settings = schema.World(catalogue=catalogue, population=schema.Population(users=args.users))
     world = build_world(settings, seed=1, horizon_ticks=30 * DAY, directory=Path())
     print(f"{args.users:,} users, {args.items:,} items, slates of 10")
-    print(f"{'recommender':<16}{'cells live in':<16}{'wall s':>8}{'speed':>8}{'processor s':>13}{'slates/s':>10}")
+    columns = f"{'cells live in':<16}{'wall s':>8}{'speed':>8}{'processor s':>13}{'slates/s':>10}"
+    print(f"{'recommender':<16}{'log':<10}{columns}")
     for name in ("random", "matrix product"):
-        found = {}
-        for place, n in (("this process", 0), ("1 worker", 1), ("2 workers", 2)):
-            found[place] = measure(world, name, n, args.days)
-            one, t = found["this process"], found[place]
-            assert t.hash == one.hash, f"{place}: another log"
-            print(
-                f"{name:<16}{place:<16}{t.wall:>8.1f}{one.wall / t.wall:>8.2f}{t.processor:>13.1f}"
-                f"{t.interactions / t.wall:>10,.0f}"
-            )
-        print(f"{name}: two workers are {found['1 worker'].wall / found['2 workers'].wall:.2f} times as fast as one")
+        for log in ("in memory", "streamed"):
+            found = {}
+            for place, n in (("this process", 0), ("1 worker", 1), ("2 workers", 2)):
+                with tempfile.TemporaryDirectory(prefix="pushback-scaling-", dir=args.folder) as folder:
+                    streamed = Path(folder) if log == "streamed" else None
+                    found[place] = measure(world, name, n, args.days, streamed)
+                one, t = found["this process"], found[place]
+                assert t.hash == one.hash, f"{place}: another log"
+                print(
+                    f"{name:<16}{log:<10}{place:<16}{t.wall:>8.1f}{one.wall / t.wall:>8.2f}{t.processor:>13.1f}"
+                    f"{t.interactions / t.wall:>10,.0f}"
+                )
+            ratio = found["1 worker"].wall / found["2 workers"].wall
+            print(f"{name}, log {log}: two workers are {ratio:.2f} times as fast as one")
 
 
-def measure(world: World, name: str, n_workers: int, days: float) -> Timing:
-    """One run. The workers have started when the clock of the wall begins; their processor time counts from birth."""
+def measure(world: World, name: str, n_workers: int, days: float, folder: Path | None) -> Timing:
+    """One run. The workers have started when the clock of the wall begins; their processor time counts from birth.
+
+    Args:
+        world: to live in.
+        name: of the recommender.
+        n_workers: 0 for this process.
+        days: how long.
+        folder: empty, where the log is streamed to; None: it stays in memory.
+    """
     build: Callable[[], Recommender] = partial(registry.build, "random") if name == "random" else MatrixProduct
     before = processor_seconds()
     with ExitStack() as stack:
         executor: Executor = stack.enter_context(in_processes(n_workers)) if n_workers else Here()
-        cell_users = CELL_USERS if n_workers else None
-        service = Service(name, build, schema.Platform(slate_size=10), workplace=Workplace(executor, cell_users))
+        service = Service(name, build, schema.Platform(slate_size=10), workplace=Workplace(executor))
         model = build()
         model.fit(EventLog.empty().interactions(0), world.catalogue.features, seed=0)
         begin = genesis(world, UtilityBehaviour(), 0, model.state_dict())
         simulate(world, UtilityBehaviour(), service, begin, DAY // 100)
+        cells = cut_population(world.population.n_users, CELL_USERS)
+        sinks = None if folder is None else StreamedLog(folder, name, cells)
         clock = perf_counter()
-        log = simulate(world, UtilityBehaviour(), service, begin, round(days * DAY)).log
+        log = simulate(world, UtilityBehaviour(), service, begin, round(days * DAY), sinks=sinks).log
         wall = perf_counter() - clock
-    return Timing(wall, processor_seconds() - before, log_hash(log), len(log) // 10)
+    processor = processor_seconds() - before
+    if folder is None:
+        return Timing(wall, processor, log_hash(log), len(log) // 10)
+    read = [(users, cell_hash(log), len(log)) for users, log in read_cells(folder)]
+    rows = sum(n for _, _, n in read)
+    return Timing(wall, processor, cells_hash([(users, found) for users, found, _ in read]), rows // 10)
 
 
 def processor_seconds() -> float:

@@ -92,8 +92,11 @@ class Labour:
     ray: str | None = None
 
     @contextmanager
-    def executor(self) -> Iterator[Executor | None]:
+    def executor(self, lock: Lock) -> Iterator[Executor | None]:
         """Where users live as long as the block lasts; None: wherever their arm runs.
+
+        Args:
+            lock: of the folder that they write.
 
         Raises:
             EngineError: Ray is not there.
@@ -102,7 +105,7 @@ class Labour:
             with in_ray(self.ray, self.workers) as executor:
                 yield executor
         elif self.workers > 1:
-            with in_processes(self.workers) as executor:
+            with in_processes(self.workers, lock) as executor:
                 yield executor
         else:
             yield None
@@ -217,7 +220,7 @@ def _complete(
     with interruptible(SPAWN.Value("b", 0, lock=False)) as interruption:
         stages = Stages(checkpoint_files(part, manifest), Period(checkpoint_seconds, Asked(interruption.flag)))
         try:
-            with labour.executor() as executor:
+            with labour.executor(lock) as executor:
                 results, manifest = _run(
                     loaded, part, manifest, stages, interruption, lock, labour.jobs, executor, console
                 )

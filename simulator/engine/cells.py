@@ -1,8 +1,9 @@
 """Cells: ranges of users that live apart between two global events, so that they may live anywhere.
 
 Users do not touch each other between global events, and no row of the log depends on who else is in a batch; so neither
-how a population is cut nor where its cells live ever changes a result. A `Host` holds the cells of one process. An
-`Executor` says where the hosts are; the clock speaks to all cells of a simulation through the `Crew` that it makes.
+how a population is cut nor where its cells live ever changes a result. A `Host` holds the users of one process: cells
+that follow each other, which it serves as one. An `Executor` says where the hosts are; the clock speaks to all users of
+a simulation through the `Crew` that it makes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from time import perf_counter
 from typing import Protocol
 
 from recommenders.base import Bool, Recommender, State
-from simulator.engine.collector import Collector, Served
+from simulator.engine.collector import Forwarder, Keeper, Recorder, Sinks, Taken
 from simulator.engine.history import History
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
 from simulator.engine.serving import blaming, build_recommender, limited
 from simulator.world.behaviour import Behaviour, part_of
-from simulator.world.state import UserState, joined
+from simulator.world.state import UserState
 from simulator.world.world import World
 
 CELL_USERS = 8192
@@ -29,12 +30,14 @@ CELL_USERS = 8192
 
 @dataclass(frozen=True)
 class Terms:
-    """What all cells of a simulation share.
+    """What all users of a simulation share.
 
     Attributes:
         arm: who serves them.
-        build: makes the arm's unfitted recommender; can be pickled where the cells live in other processes.
+        build: makes the arm's unfitted recommender; can be pickled where users live in other processes.
         slate_size, ingestion_delay, batch_users, longest_delay, call_seconds: as in `UserPool`.
+        sinks: where rows go; None: they are kept until they are taken.
+        keeps_feedback: whether what retraining reads is kept of rows that go to sinks.
     """
 
     arm: str
@@ -44,14 +47,20 @@ class Terms:
     batch_users: int
     longest_delay: int
     call_seconds: float | None
+    sinks: Sinks | None = None
+    keeps_feedback: bool = False
+
+    def recorder(self, users: range) -> Recorder:
+        """What takes what happens to the users of a process."""
+        return Keeper() if self.sinks is None else Forwarder(self.sinks.sink(users), self.keeps_feedback)
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """A range of users and all that they are when a simulation begins.
+class Residents:
+    """Users and all that they are when a simulation begins.
 
     Attributes:
-        users: which of the world's.
+        users: a range of the world's, of whole cells.
         world, behaviour: of these users alone.
         state, history: of these users alone; not changed.
         served: bool[len(users)], whose requests are served; None for everybody's.
@@ -64,6 +73,21 @@ class Cell:
     history: History
     served: Bool | None
 
+    def part(self, users: range) -> Residents:
+        """Some of them; views.
+
+        Args:
+            users: a range, counted from the first of them.
+        """
+        return Residents(
+            self.users[users.start : users.stop],
+            self.world.part(users),
+            part_of(self.behaviour, users),
+            self.state.part(users),
+            self.history.part(users),
+            None if self.served is None else self.served[users.start : users.stop],
+        )
+
 
 def cut_population(n_users: int, cell_users: int) -> tuple[range, ...]:
     """Cells of at most `cell_users` users, as even in size as can be.
@@ -74,32 +98,6 @@ def cut_population(n_users: int, cell_users: int) -> tuple[range, ...]:
     n_cells = -(-n_users // cell_users)
     bounds = [n_users * nth // n_cells for nth in range(n_cells + 1)]
     return tuple(range(first, stop) for first, stop in pairwise(bounds))
-
-
-def cut(
-    world: World, behaviour: Behaviour, state: UserState, history: History, served: Bool | None, cell_users: int
-) -> list[Cell]:
-    """The cells of a population; views of what is given.
-
-    Args:
-        world, behaviour, state, history: of all users.
-        served: bool[n_users], whose requests are served; None for everybody's.
-        cell_users: most users of a cell.
-    """
-    cells = cut_population(world.population.n_users, cell_users)
-    if len(cells) == 1:
-        return [Cell(cells[0], world, behaviour, state, history, served)]
-    return [
-        Cell(
-            users,
-            world.part(users),
-            part_of(behaviour, users),
-            state.part(users),
-            history.part(users),
-            None if served is None else served[users.start : users.stop],
-        )
-        for users in cells
-    ]
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,10 @@ class Stride:
 
 
 class Host:
-    """The cells that live in one process, served by one recommender. Everything it is told, it can be told again."""
+    """The users that live in one process, served by one recommender. Everything it is told, it can be told again."""
 
-    def __init__(self, terms: Terms, cells: Sequence[Cell]) -> None:
-        """Settle copies of the cells.
+    def __init__(self, terms: Terms, residents: Residents) -> None:
+        """Settle copies of users.
 
         Raises:
             EngineError: the recommender cannot be built, or declares what cannot be.
@@ -129,14 +127,20 @@ class Host:
         self._terms = terms
         self._recommender = build_recommender(terms.arm, terms.build)
         self._stopwatch = Stopwatch()
-        self._pools = [
-            UserPool(
-                cell.world, cell.behaviour, cell.state.copy(), cell.history.copy(), Collector(), terms.arm,
-                terms.slate_size, terms.ingestion_delay, terms.batch_users, terms.longest_delay, cell.served,
-                terms.call_seconds, self._stopwatch,
-            )
-            for cell in cells
-        ]  # fmt: skip
+        self._recorder = terms.recorder(residents.users)
+        self._pool = UserPool(
+            residents.world, residents.behaviour, residents.state.copy(), residents.history.copy(), self._recorder,
+            terms.arm, terms.slate_size, terms.ingestion_delay, terms.batch_users, terms.longest_delay,
+            residents.served, terms.call_seconds, self._stopwatch,
+        )  # fmt: skip
+
+    def go_on(self, tick: int) -> None:
+        """Begin at a tick: whatever a sink was given of the time from then on is forgotten; once, before all else.
+
+        Raises:
+            LogFileError, OSError: the sink cannot go on from there.
+        """
+        self._recorder.go_on(tick)
 
     def load(self, model: State) -> None:
         """Let a model serve from now on.
@@ -144,12 +148,12 @@ class Host:
         Raises:
             EngineError: the recommender refuses it.
         """
-        terms, items = self._terms, self._pools[0].world.catalogue.features
+        terms, items = self._terms, self._pool.world.catalogue.features
         with limited(terms.arm, "load_state_dict", terms.call_seconds), blaming(terms.arm, "load_state_dict"):
             self._recommender.load_state_dict(model, items)
 
     def run_until(self, tick: int, eligible: Bool, heartbeat: Heartbeat | None = None, seconds: float = inf) -> Stride:
-        """Serve the requests that are due before `tick`, in all cells.
+        """Serve the requests that are due before `tick`.
 
         Args:
             tick: the next global event.
@@ -159,6 +163,7 @@ class Host:
 
         Raises:
             EngineError, BehaviourError: the recommender or the user model failed, broke its contract, or took too long.
+            OSError: rows cannot be written.
         """
         eligible.setflags(write=False)  # a recommender is given this very array
         stop_at, n_requests, now = perf_counter() + seconds, 0, float(tick)
@@ -169,21 +174,37 @@ class Host:
             if heartbeat is not None:
                 heartbeat(tick, n)
 
-        for pool in self._pools:
-            if not pool.run_until(tick, self._recommender, eligible, count, stop_at=stop_at):
-                return Stride(False, now, n_requests)
+        if not self._pool.run_until(tick, self._recommender, eligible, count, stop_at=stop_at):
+            return Stride(False, now, n_requests)
+        clock = perf_counter()
+        self._recorder.passed(tick)
+        self._stopwatch.add("log", clock)
         return Stride(True, float(tick), n_requests)
 
-    def take(self) -> list[Served]:
-        """The batches served since last asked, each with its users in ascending order."""
-        batches = [batch for pool in self._pools for batch in pool.collector.batches]
-        for pool in self._pools:
-            pool.collector.batches.clear()
-        return batches
+    def look_ahead(self) -> int:
+        """Most ticks that the next `run_until` should be long, so that rows fit into memory."""
+        return self._recorder.look_ahead()
+
+    def flush(self) -> None:
+        """Put the rows that were given to a sink to where they last; right after `run_until`.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        clock = perf_counter()
+        self._recorder.flush()
+        self._stopwatch.add("log", clock)
+
+    def take(self) -> Taken:
+        """What was kept of what happened since last asked."""
+        clock = perf_counter()
+        taken = self._recorder.take()
+        self._stopwatch.add("log", clock)
+        return taken
 
     def state(self) -> tuple[UserState, History]:
-        """The users of all cells, as they are; of a single cell not a copy."""
-        return joined([p.state for p in self._pools]), History.joined([p.history for p in self._pools])
+        """The users as they are; not a copy."""
+        return self._pool.state, self._pool.history
 
     def seconds(self) -> dict[str, float]:
         """Wall-clock seconds by stage so far."""
@@ -191,18 +212,30 @@ class Host:
 
 
 class Crew(Protocol):
-    """All cells of one simulation, wherever they live."""
+    """All users of one simulation, wherever they live: see `Host`."""
+
+    def go_on(self, tick: int) -> None:
+        """Begin at a tick."""
+        ...
 
     def load(self, model: State) -> None:
         """Let a model serve all of them from now on."""
         ...
 
     def run_until(self, tick: int, eligible: Bool, heartbeat: Heartbeat | None) -> object:
-        """Serve every request that is due before `tick`: see `Host.run_until`."""
+        """Serve every request that is due before `tick`."""
         ...
 
-    def take(self) -> list[Served]:
-        """The batches served since last asked, each with its users in ascending order."""
+    def look_ahead(self) -> int:
+        """Most ticks that the next `run_until` should be long."""
+        ...
+
+    def flush(self) -> None:
+        """Put the rows that were given to sinks to where they last; right after `run_until`."""
+        ...
+
+    def take(self) -> Taken:
+        """What was kept of what happened to all users since last asked."""
         ...
 
     def state(self) -> tuple[UserState, History]:
@@ -217,14 +250,20 @@ class Crew(Protocol):
 class Executor(Protocol):
     """Where cells live."""
 
-    def settle(self, terms: Terms, cells: Sequence[Cell]) -> Crew:
-        """Let cells begin to live; those of an earlier simulation end."""
+    def settle(self, terms: Terms, everybody: Residents, cells: Sequence[range]) -> Crew:
+        """Let users begin to live; those of an earlier simulation end.
+
+        Args:
+            terms: what they share.
+            everybody: all users.
+            cells: ranges of users that follow each other and cover all.
+        """
         ...
 
 
 class Here:
     """All cells live in this process."""
 
-    def settle(self, terms: Terms, cells: Sequence[Cell]) -> Crew:
+    def settle(self, terms: Terms, everybody: Residents, cells: Sequence[range]) -> Crew:
         """As `Executor` says."""
-        return Host(terms, cells)
+        return Host(terms, everybody)

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
 
 import numpy as np
 import simpy
 
 from recommenders.base import Bool, Progress, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.cells import Crew, Executor, Here, Terms, cut
+from simulator.engine.cells import CELL_USERS, Crew, Executor, Here, Residents, Terms, cut_population
 from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, SimulationState, Stages
-from simulator.engine.collector import Collector, Forwarder, Sink
+from simulator.engine.collector import Sinks
 from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.pool import Heartbeat, Stopwatch
 from simulator.engine.serving import EngineError, blaming, build_recommender
@@ -37,12 +36,12 @@ class Workplace:
 
     Attributes:
         executor: where the cells live.
-        cell_users: most users of a cell; None: all users are one, which in a single process is fastest.
+        cell_users: most users of a cell, where no sinks say so.
         call_seconds: how long a recommender or a user model may take over a batch; None for ever.
     """
 
     executor: Executor = field(default_factory=Here)
-    cell_users: int | None = None
+    cell_users: int = CELL_USERS
     call_seconds: float | None = None
 
 
@@ -70,7 +69,7 @@ class Trajectory:
     """What a simulation gave.
 
     Attributes:
-        log: impressions served since the start, in order of (tick, user, slot); empty where a sink took them.
+        log: impressions served since the start, in order of (tick, user, slot); empty where sinks took them.
         end: the world at the end, to be continued.
         stopwatch: wall-clock seconds by stage, of all processes together.
     """
@@ -101,44 +100,37 @@ class _Live:
     service: Service
     start: Snapshot
     crew: Crew
-    collector: Collector | Forwarder
+    sinks: Sinks | None
     deployments: list[Deployment]
     eligible: np.ndarray[tuple[int], np.dtype[np.bool_]]
     training: Progress | None
     checkpoint: Checkpoint | PartCheckpoint
     parts: list[EventLog]
     feedback: FeedbackLog
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def log(self) -> EventLog:
-        """All impressions since the start, once all users have come to the same tick; none where a sink took them."""
+        """All impressions since the start, once all users have come to the same tick; none where sinks took them."""
         self._take()
         return EventLog.concatenate(self.parts)
 
     def learnable(self) -> EventLog | FeedbackLog:
         """What a model may be trained on, once all users have come to the same tick."""
-        if isinstance(self.collector, Forwarder):
-            self._take()
-            return self.feedback
-        return EventLog.concatenate([self.start.log, self.log()])
+        log = EventLog.concatenate([self.start.log, self.log()])
+        return log if self.sinks is None else self.feedback
 
     def state(self, tick: int) -> SimulationState:
         """The world at a tick that all users have come to, and the parts of its log since the start."""
         self._take()
-        if isinstance(self.collector, Forwarder):
-            self.collector.sink.flush()
+        self.crew.flush()
         snapshot = Snapshot(
             tick, *self.crew.state(), _needed(self.deployments, tick), EventLog.empty(), self.feedback
         )  # fmt: skip
         return snapshot, tuple(self.parts)
 
     def _take(self) -> None:
-        if isinstance(self.collector, Forwarder):
-            self.feedback = FeedbackLog.concatenate([self.feedback, self.collector.take()])
-            return
-        rows = self.collector.take()
-        if len(rows):
-            self.parts.append(rows)
+        taken = self.crew.take()
+        self.parts += [taken.log] if len(taken.log) else []
+        self.feedback = FeedbackLog.concatenate([self.feedback, taken.feedback])
 
 
 def simulate(
@@ -154,7 +146,7 @@ def simulate(
     heartbeat: Heartbeat | None = None,
     training: Progress | None = None,
     checkpoint: Checkpoint | PartCheckpoint | None = None,
-    sink: Sink | None = None,
+    sinks: Sinks | None = None,
     keep_feedback: bool = False,
 ) -> Trajectory:
     """Let one arm's world live from a snapshot to a tick.
@@ -173,49 +165,44 @@ def simulate(
         heartbeat: told of progress.
         training: told of progress while a model retrains.
         checkpoint: keeps how far this has come, and may have kept it before: then it goes on from there.
-        sink: takes the impressions, of which neither the trajectory nor its end keeps any then, so that memory is
-            bounded; it is flushed at the end. None: they stay in memory.
-        keep_feedback: with a sink, keep in the end's snapshot what retraining reads, although this arm never does.
+        sinks: take the impressions, of which neither the trajectory nor its end keeps any then, so that memory is
+            bounded; they are flushed at the end, and users are cut into their cells. None: impressions stay in memory.
+        keep_feedback: with sinks, keep in the end's snapshot what retraining reads, although this arm never does.
 
     Raises:
-        ValueError: with a sink, the start has a log in memory.
+        ValueError: with sinks, the start has a log in memory.
         EngineError: no model has been deployed, too few items are eligible, or the recommender broke its contract.
+        LogFileError, OSError: a sink cannot take what it is given.
         StoppedError: the checkpoint was asked to stop.
     """
     pace, checkpoint = pace or Pace(), checkpoint or Stages().checkpoint("")
     now, parts = checkpoint.resume(start)
-    platform, stopwatch = service.platform, Stopwatch()
-    collector: Collector | Forwarder = Collector()
-    feedback = start.feedback
-    if sink is not None:
-        if len(start.log):
-            raise ValueError(f"start.log: got {len(start.log):,} rows, expected none where a sink takes the log")
-        keeps = keep_feedback or platform.retrain_every is not None
-        collector, feedback = Forwarder(sink, keeps), now.feedback if keeps else FeedbackLog.empty()
-        sink.go_on(now.tick)
-    place = service.workplace
+    platform = service.platform
+    if sinks is not None and len(start.log):
+        raise ValueError(f"start.log: got {len(start.log):,} rows, expected none where a sink takes the log")
+    keeps = keep_feedback or platform.retrain_every is not None
     terms = Terms(
         service.arm, service.build, platform.slate_size, platform.ingestion_delay, pace.batch_users, longest_delay,
-        place.call_seconds,
+        service.workplace.call_seconds, sinks, keeps,
     )  # fmt: skip
-    cell_users = place.cell_users or world.population.n_users
-    crew = place.executor.settle(terms, cut(world, behaviour, now.users, now.history, users, cell_users))
+    n_users, place = world.population.n_users, service.workplace
+    everybody = Residents(range(n_users), world, behaviour, now.users, now.history, users)
+    cells = cut_population(n_users, place.cell_users) if sinks is None else sinks.cells
+    if sinks is not None:
+        sinks.begin()
+    crew = place.executor.settle(terms, everybody, cells)
+    crew.go_on(now.tick)
     live = _Live(
-        world, service, start, crew, collector, list(now.deployments), np.empty(0, np.bool_), training,
-        checkpoint, list(parts), feedback, stopwatch,
+        world, service, start, crew, sinks, list(now.deployments), np.empty(0, np.bool_), training, checkpoint,
+        list(parts), now.feedback if keeps or sinks is None else FeedbackLog.empty(),
     )  # fmt: skip
     if until > now.tick:
         _run(live, now.tick, until, pace, heartbeat)
-    clock = perf_counter()
     log = live.log()
-    if sink is not None:
-        sink.flush()
-    stopwatch.add("log", clock)
-    deployments = _needed(live.deployments, until)
-    for stage, took in crew.seconds().items():
-        stopwatch.seconds[stage] = stopwatch.seconds.get(stage, 0.0) + took
-    end = Snapshot(until, *crew.state(), deployments, EventLog.concatenate([start.log, log]), live.feedback)
-    return Trajectory(log, end, stopwatch)
+    crew.flush()
+    everything = EventLog.concatenate([start.log, log])
+    end = Snapshot(until, *crew.state(), _needed(live.deployments, until), everything, live.feedback)
+    return Trajectory(log, end, Stopwatch(crew.seconds()))
 
 
 def _needed(deployments: list[Deployment], tick: int) -> tuple[Deployment, ...]:
@@ -255,14 +242,9 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
         horizon = int(env.peek())
         if pace.look_ahead is not None:
             horizon = min(horizon, int(env.now) + pace.look_ahead)
-        if isinstance(live.collector, Forwarder):
-            horizon = min(horizon, int(env.now) + live.collector.sink.look_ahead())
+        horizon = min(horizon, int(env.now) + live.crew.look_ahead())
         horizon = live.checkpoint.cut(int(env.now), horizon)
         live.crew.run_until(horizon, live.eligible, heartbeat)
-        for served in live.crew.take():
-            live.collector.add(served)
-        if isinstance(live.collector, Forwarder):
-            live.collector.sink.passed(horizon)
         live.checkpoint.reached(partial(live.state, horizon))
         yield env.timeout(horizon - env.now)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from recommenders.base import Feedback, Float32, Float64, Int32, Int64, UInt8
 from simulator.engine.log import EventLog, FeedbackLog
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+FOREVER = 2**62
+"""Ticks that no simulation is long."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,41 @@ class Served:
     dislike_probability: Float32
     propensity: Float64 | None
 
+    def rows(self, rows: npt.NDArray[np.bool_] | slice) -> Served:
+        """Some of the requests."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: column[rows] for name, column in given.items() if column is not None})
 
-class Sink(Protocol):
-    """Takes what happens out of memory, such as `log_parts.LogWriter`."""
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a stretch of time.
+
+    Attributes:
+        log: the rows, in order of (tick, user, slot); none where a sink takes them.
+        feedback: where a sink takes the rows, what retraining reads of them, if anything will.
+    """
+
+    log: EventLog
+    feedback: FeedbackLog
+
+
+class Receiver(Protocol):
+    """Takes what happens."""
 
     def add(self, served: Served) -> None:
         """Take a batch, whose users are in ascending order."""
+        ...
+
+
+class Sink(Receiver, Protocol):
+    """Takes what happens to the users of a process out of its memory, such as `log_parts.LogWriter`."""
+
+    def go_on(self, tick: int) -> None:
+        """Begin at a tick: what an earlier sink in this place was given from that tick on is forgotten.
+
+        What it is given of before is what that one was given; it has put it to where it lasts.
+        """
         ...
 
     def look_ahead(self) -> int:
@@ -62,8 +94,33 @@ class Sink(Protocol):
         """Put all that was added to where it lasts; right after `passed`."""
         ...
 
-    def go_on(self, tick: int) -> None:
-        """Begin at a tick: what an earlier sink in this place was given from that tick on is forgotten."""
+
+class Sinks(Protocol):
+    """Where an arm's rows go out of memory; can be sent to the processes in which its users live.
+
+    Attributes:
+        cells: ranges of users that cover all, none of which two processes may share.
+    """
+
+    @property
+    def cells(self) -> Sequence[range]:
+        """As above."""
+        ...
+
+    def begin(self) -> None:
+        """Make the place, before any process is given a sink."""
+        ...
+
+    def sink(self, users: range) -> Sink:
+        """What takes the rows of some cells."""
+        ...
+
+
+class Recorder(Sink, Protocol):
+    """Takes what happens to the users of a process, and gives it to who asks."""
+
+    def take(self) -> Taken:
+        """What was kept since last asked, once all users have come to the same tick."""
         ...
 
 
@@ -87,11 +144,27 @@ class Forwarder:
         if self.keeps_feedback:
             self.kept.append(_feedback(served))
 
-    def take(self) -> FeedbackLog:
-        """What was kept so far, which is then no longer kept here."""
+    def go_on(self, tick: int) -> None:
+        """As the sink does."""
+        self.sink.go_on(tick)
+
+    def look_ahead(self) -> int:
+        """As the sink says."""
+        return self.sink.look_ahead()
+
+    def passed(self, tick: int) -> None:
+        """As the sink does."""
+        self.sink.passed(tick)
+
+    def flush(self) -> None:
+        """As the sink does."""
+        self.sink.flush()
+
+    def take(self) -> Taken:
+        """The feedback that was kept."""
         feedback = FeedbackLog.concatenate(self.kept)
         self.kept.clear()
-        return feedback
+        return Taken(EventLog.empty(), feedback)
 
 
 def _feedback(served: Served) -> FeedbackLog:
@@ -160,12 +233,61 @@ class Collector:
         )
 
 
-def _order(tick: Int64, user: Int32) -> npt.NDArray[np.intp]:
+@dataclass
+class Keeper:
+    """Keeps everything in memory until it is taken."""
+
+    collector: Collector = field(default_factory=Collector)
+
+    def add(self, served: Served) -> None:
+        """Keep a batch."""
+        self.collector.add(served)
+
+    def go_on(self, tick: int) -> None:
+        """Nothing of before is kept."""
+
+    def look_ahead(self) -> int:
+        """No limit."""
+        return FOREVER
+
+    def passed(self, tick: int) -> None:
+        """Everything is kept."""
+
+    def flush(self) -> None:
+        """Everything is kept, here."""
+
+    def take(self) -> Taken:
+        """The rows."""
+        return Taken(self.collector.take(), FeedbackLog.empty())
+
+
+def together(taken: Sequence[Taken], slate_size: int) -> Taken:
+    """What came of a stretch for all users, from what came of it for each process's.
+
+    Args:
+        taken: by process.
+        slate_size: rows of a request.
+    """
+    logs = [t.log for t in taken if len(t.log)]
+    feedback = FeedbackLog.concatenate([t.feedback for t in taken])
+    if len(logs) < 2:
+        return Taken(EventLog.concatenate(logs), feedback)
+    tick, user = (np.concatenate([getattr(log, name)[::slate_size] for log in logs]) for name in ("tick", "user"))
+    order = _order(tick, user, "stable")  # which is fast on parts in order
+
+    def merged(name: str) -> npt.NDArray[Any]:
+        column: npt.NDArray[Any] = np.concatenate([getattr(log, name) for log in logs])
+        return column.reshape(-1, slate_size).take(order, axis=0).reshape(-1)
+
+    return Taken(EventLog(**{name: merged(name) for name in EventLog.DTYPES}), feedback)
+
+
+def _order(tick: Int64, user: Int32, kind: Literal["quicksort", "stable"] = "quicksort") -> npt.NDArray[np.intp]:
     """Order of (tick, user): by one key of 64 bits where it fits, four times as fast as by two."""
     since, n_users = tick - tick.min(), int(user.max()) + 1
     if (int(since.max()) + 1) * n_users >= 2**63:
         return np.lexsort((user, tick))
-    return np.argsort(since * n_users + user)
+    return np.argsort(since * n_users + user, kind=kind)
 
 
 def _propensity(served: Served) -> Float32:

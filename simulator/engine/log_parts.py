@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +31,40 @@ _FIRST_LOOK_AHEAD = 600_000
 _LEAST_LOOK_AHEAD = 1_000
 _FOLDER = re.compile(r"users-(\d{8,})-(\d{8,})")
 _PART = re.compile(r"part-(\d{4,})\.parquet")
+
+
+@dataclass(frozen=True)
+class StreamedLog:
+    """Where an arm's log is streamed to; the `Sinks` of the engine.
+
+    Attributes:
+        folder: of the arm; processes on several machines must all have it.
+        arm: its name, which stands in every row.
+        cells: ranges of users in ascending order that do not overlap.
+        part_rows: rows from which on a process writes parts.
+    """
+
+    folder: Path
+    arm: str
+    cells: tuple[range, ...]
+    part_rows: int = PART_ROWS
+
+    def begin(self) -> None:
+        """Make the folder.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def sink(self, users: range) -> LogWriter:
+        """What writes the cells of some users.
+
+        Args:
+            users: whole cells.
+        """
+        cells = [cell for cell in self.cells if cell.start in users]
+        return LogWriter(self.folder, self.arm, cells, part_rows=self.part_rows)
 
 
 class LogWriter:
@@ -63,7 +97,7 @@ class LogWriter:
         self._n_parts = [0] * len(cells)
         self._most = max(part_rows, _LEAST_ROWS * len(cells))
         self._look_ahead = _FIRST_LOOK_AHEAD
-        self._buffered = self._since_passed = 0
+        self._buffered = self._since_passed = self._begin = 0
 
     def go_on(self, tick: int) -> None:
         """Begin at a tick: parts of these cells from then on, which an earlier writer has left, are removed.
@@ -72,15 +106,17 @@ class LogWriter:
             tick: where the arm begins, or where an earlier writer was flushed.
 
         Raises:
-            LogFileError: a part begins before the tick and ends after it, or cannot be read.
+            LogFileError: there is no such folder; a part begins before the tick and ends after it, or cannot be read.
             OSError: the folder cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder.is_dir():
+            raise LogFileError(f"{self._folder}: got no such folder, expected one that all workers share")
+        self._begin = tick
         for nth, cell in enumerate(self._cells):
             self._n_parts[nth] = cell.keep_before(tick)
 
     def add(self, served: Served) -> None:
-        """Take a batch.
+        """Take a batch. Rows from before where the writer began are there already.
 
         Args:
             served: users in ascending order, each in one of the cells.
@@ -88,6 +124,8 @@ class LogWriter:
         Raises:
             ValueError: a user is in no cell, or they are not in order.
         """
+        if len(served.tick) and served.tick.min() < self._begin:
+            served = served.rows(served.tick >= self._begin)
         rows = served.item.size
         if not rows:
             return
@@ -102,7 +140,7 @@ class LogWriter:
             return
         for nth in np.unique(cell):
             first, last = np.searchsorted(cell, [nth, nth + 1])
-            self._buffers[nth].add(_rows(served, slice(first, last)))
+            self._buffers[nth].add(served.rows(slice(first, last)))
 
     def look_ahead(self) -> int:
         """Most ticks that users should now run ahead of the clock, so that rows fit into memory."""
@@ -136,11 +174,6 @@ class LogWriter:
                 sync(folder)  # names outlive a power cut then, as the files already do
                 self._n_parts[nth] += 1
         self._buffered = 0
-
-
-def _rows(served: Served, rows: slice) -> Served:
-    given = {f.name: getattr(served, f.name) for f in fields(served)}
-    return replace(served, **{name: column[rows] for name, column in given.items() if column is not None})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommenders.base import Bool, Float64, Int32, Recommender, Requests
-from simulator.engine.collector import Collector, Served
+from simulator.engine.collector import Receiver, Served
 from simulator.engine.history import History
 from simulator.engine.serving import limited, serve
 from simulator.world.behaviour import Behaviour
@@ -68,7 +68,7 @@ class UserPool:
     behaviour: Behaviour
     state: UserState
     history: History
-    collector: Collector
+    collector: Receiver
     arm: str
     slate_size: int
     ingestion_delay: int

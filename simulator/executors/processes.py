@@ -20,10 +20,10 @@ _END_SECONDS = 5.0
 class ProcessWorkers:
     """Processes of this machine; see `Workers`."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, held: object) -> None:
         """Start them."""
-        self.n = n
-        started = [_start() for _ in range(n)]
+        self.n, self._held = n, held
+        started = [_start(held) for _ in range(n)]
         self._process: list[SpawnProcess] = [process for process, _ in started]
         self._line: list[Connection[Order, Answer]] = [line for _, line in started]
 
@@ -65,7 +65,7 @@ class ProcessWorkers:
         self._line[worker].close()
         self._process[worker].kill()
         self._process[worker].join()
-        self._process[worker], self._line[worker] = _start()
+        self._process[worker], self._line[worker] = _start(self._held)
 
     def last_call(self, worker: int) -> str:
         """As `Workers` says."""
@@ -82,28 +82,29 @@ class ProcessWorkers:
 
 
 @contextmanager
-def in_processes(n: int) -> Iterator[Elsewhere]:
+def in_processes(n: int, held: object = None) -> Iterator[Elsewhere]:
     """Cells in worker processes of this machine, which end with the block.
 
     Args:
         n: how many.
+        held: what each holds as long as it lives, such as the lock of the folder that it writes.
     """
-    workers = ProcessWorkers(n)
+    workers = ProcessWorkers(n, held)
     try:
         yield Elsewhere(workers)
     finally:
         workers.end()
 
 
-def _start() -> tuple[SpawnProcess, Connection[Order, Answer]]:
+def _start(held: object) -> tuple[SpawnProcess, Connection[Order, Answer]]:
     ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=_work, args=(theirs,), daemon=True)
+    process = SPAWN.Process(target=_work, args=(theirs, held), daemon=True)
     process.start()
     theirs.close()
     return process, ours
 
 
-def _work(line: Connection[Answer, Order]) -> None:
+def _work(line: Connection[Answer, Order], _held: object) -> None:
     prepare_worker()
     seat = Seat()
     while True:

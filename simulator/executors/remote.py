@@ -1,6 +1,6 @@
 """A crew of workers elsewhere: they are told what to do, and told again by a successor if they die.
 
-What a worker's cells are follows from how they began and from what they were told since, so that a journal of this is
+What a worker's users are follows from how they began and from what they were told since, so that a journal of this is
 enough to bring them back. A worker that is busy for long is busy in strides, each a call of its own: thereby it is seen
 how far it has come, and whether it still answers.
 """
@@ -17,16 +17,17 @@ from time import monotonic
 from typing import Any, Protocol
 
 from recommenders.base import Bool, RecommenderError, State
-from simulator.engine.cells import Cell, Crew, Host, Stride, Terms
-from simulator.engine.collector import Served
+from simulator.engine.cells import Crew, Host, Residents, Stride, Terms
+from simulator.engine.collector import Taken, together
 from simulator.engine.history import History
+from simulator.engine.log_files import LogFileError
 from simulator.engine.pool import Heartbeat
 from simulator.engine.serving import EngineError
 from simulator.workers import WorkerDiedError
 from simulator.world.behaviour import BehaviourError
 from simulator.world.state import UserState, joined
 
-_OURS = (EngineError, BehaviourError, RecommenderError)
+_OURS = (EngineError, BehaviourError, RecommenderError, LogFileError)
 MOST_DEATHS = 3
 """Workers of one simulation that are replaced; whoever kills more will kill the next one, too."""
 _STRIDE_SECONDS = 1.0
@@ -95,7 +96,7 @@ class Workers(Protocol):
 
 
 class Seat:
-    """What a worker process runs: the host of its cells, once there are any."""
+    """What a worker process runs: the host of its users, once there are any."""
 
     def __init__(self) -> None:
         self._host: Host | None = None
@@ -106,14 +107,16 @@ class Seat:
             if order.name == "settle":
                 self._host = Host(*order.args)
                 return Done(None)
-            assert self._host is not None, "no cells have settled"
+            assert self._host is not None, "nobody has settled"
             return Done(getattr(self._host, order.name)(*order.args))
         except Exception as error:
             return Failed(_sendable(error))
 
 
 def _sendable(error: Exception) -> Exception:
-    """An error of ours, or one in words: others may hold what no message can."""
+    """An error of ours or of the system, or one in words: others may hold what no message can."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror or str(error), error.filename)
     return error if type(error) in _OURS else EngineError(f"{type(error).__name__}: {error}")
 
 
@@ -122,7 +125,7 @@ class _Post:
     """One worker's part of a crew.
 
     Attributes:
-        settle: how its cells began.
+        settle: how its users began.
         orders: still to be carried out; the last one is what the crew waits for, earlier ones are the journal's.
         asked_at: when it was last told something.
         tick: about where its users are, once it has said so.
@@ -135,10 +138,10 @@ class _Post:
 
 
 class RemoteCrew:
-    """The cells of one simulation on workers elsewhere; see `Crew`."""
+    """The users of one simulation on workers elsewhere; see `Crew`."""
 
-    def __init__(self, workers: Workers, terms: Terms, cells: Sequence[Cell]) -> None:
-        """Let the cells settle, in equal shares that follow each other.
+    def __init__(self, workers: Workers, terms: Terms, everybody: Residents, cells: Sequence[range]) -> None:
+        """Let users settle, each worker's an equal share of the cells, which follow each other.
 
         Raises:
             EngineError: the recommender cannot be built, or what is to be sent cannot be.
@@ -147,11 +150,18 @@ class RemoteCrew:
         self._workers, self._terms = workers, terms
         n, terms_sent = min(workers.n, len(cells)), workers.share(terms)
         bounds = [len(cells) * i // n for i in range(n + 1)]
-        shares = [list(cells[first:last]) for first, last in pairwise(bounds)]
-        self._posts = [_Post(Order("settle", (terms_sent, share))) for share in shares]
+        shares = [range(cells[first].start, cells[last - 1].stop) for first, last in pairwise(bounds)]
+        self._posts = [_Post(Order("settle", (terms_sent, everybody.part(users)))) for users in shares]
+        self._begin: list[Order] = []
         self._journal: list[Order] = []
         self._deaths = 0
         self._all([post.settle for post in self._posts])
+
+    def go_on(self, tick: int) -> None:
+        """As `Crew` says."""
+        order = Order("go_on", (tick,))
+        self._all([order] * len(self._posts))
+        self._begin = [order]
 
     def load(self, model: State) -> None:
         """As `Crew` says."""
@@ -165,12 +175,24 @@ class RemoteCrew:
         self._all([order] * len(self._posts), heartbeat)
         self._journal.append(order)
 
-    def take(self) -> list[Served]:
+    def look_ahead(self) -> int:
+        """As `Crew` says."""
+        ticks: list[int] = self._all([Order("look_ahead")] * len(self._posts))
+        return min(ticks)
+
+    def flush(self) -> None:
+        """As `Crew` says. Who has to live through the simulation again then begins to write here."""
+        self._all([Order("flush")] * len(self._posts))
+        ticks = [order.args[0] for order in self._journal if order.name == "run_until"]
+        if ticks:
+            self._begin = [Order("go_on", (ticks[-1],))]
+
+    def take(self) -> Taken:
         """As `Crew` says."""
         order = Order("take")
         taken = self._all([order] * len(self._posts))
         self._journal.append(order)
-        return [batch for batches in taken for batch in batches]
+        return together(taken, self._terms.slate_size)
 
     def state(self) -> tuple[UserState, History]:
         """As `Crew` says."""
@@ -230,12 +252,11 @@ class RemoteCrew:
         if self._deaths > MOST_DEATHS:
             raise WorkerDiedError(
                 f"arm {self._terms.arm}: {self._deaths} workers died, the last one {reason}; expected at most "
-                f"{MOST_DEATHS} in a simulation (out of memory? try fewer workers, or smaller cells: "
-                "execution.cell_users)"
+                f"{MOST_DEATHS} in a simulation (out of memory? try fewer workers)"
             )
         self._workers.replace(worker)
         post = self._posts[worker]
-        again = [] if order is post.settle else [post.settle, *self._journal]
+        again = [] if order is post.settle else [post.settle, *self._begin, *self._journal]
         post.orders = deque([*again, order])
         self._tell_next(worker)
 
@@ -269,6 +290,6 @@ class Elsewhere:
 
     workers: Workers
 
-    def settle(self, terms: Terms, cells: Sequence[Cell]) -> Crew:
+    def settle(self, terms: Terms, everybody: Residents, cells: Sequence[range]) -> Crew:
         """As `Executor` says."""
-        return RemoteCrew(self.workers, terms, cells)
+        return RemoteCrew(self.workers, terms, everybody, cells)

@@ -12,12 +12,11 @@ from typing import Any
 
 from recommenders.base import TICKS_PER_SECOND, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.cells import CELL_USERS, Executor, Here, cut_population
+from simulator.engine.cells import Executor, Here, cut_population
 from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, Workplace, simulate
-from simulator.engine.collector import Sink
 from simulator.engine.log import EventLog, FeedbackLog
-from simulator.engine.log_parts import PART_ROWS, LogWriter, read_users, stored_cell
+from simulator.engine.log_parts import StreamedLog, read_users, stored_cell
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.ab_findings import ABFindings, find, find_streamed
@@ -72,9 +71,9 @@ class Study:
     histories: Histories | None = None
     streamed: StreamedTest | None = None
 
-    def sink(self, name: str) -> LogWriter | None:
-        """What takes a log of the A/B test or the warm-up; None where it stays in memory."""
-        return None if self.streamed is None else _writer(self.streamed, name)
+    def sinks(self, name: str) -> StreamedLog | None:
+        """What takes an arm's log of the A/B test; None where it stays in memory."""
+        return None if self.streamed is None else _sinks(self.streamed, name)
 
     def lived(self, runs: int) -> EventLog:
         """The warm-up's log of the first users."""
@@ -138,10 +137,10 @@ def prepare(
     length = max((build_recommender(name, build).traits.history_length for name, build in arms.items()), default=0)
     stages = stages or Stages()
     streamed = None if events is None else _streamed(scenario, world, events)
-    sink = None if streamed is None else _writer(streamed, WARM_UP)
+    sinks = None if streamed is None else _sinks(streamed, WARM_UP)
     start = stages.once(
         "warm_up",
-        lambda: warm_up(scenario, world, policy, length, watch, stages, sink, executor),
+        lambda: warm_up(scenario, world, policy, length, watch, stages, sinks, executor),
         like=lambda: behaviour_of(world).begin(world),
     )
     if streamed is not None:
@@ -160,15 +159,15 @@ def _streamed(scenario: Scenario, world: World, events: Path) -> StreamedTest | 
     if not streams(scenario) or scenario.ab_test is None:
         return None
     begin = scenario.warm_up + scenario.ab_test.exclude_first
+    cells = cut_population(world.population.n_users, scenario.execution.cell_users)
     return StreamedTest(
-        events, tuple(arm.name for arm in scenario.arms), cut_population(world.population.n_users, CELL_USERS),
-        scenario.metrics, world.catalogue.features, scenario.warm_up, begin,
-        scenario.warm_up + scenario.ab_test.duration,
+        events, tuple(arm.name for arm in scenario.arms), cells, scenario.metrics, world.catalogue.features,
+        scenario.warm_up, begin, scenario.warm_up + scenario.ab_test.duration,
     )  # fmt: skip
 
 
-def _writer(streamed: StreamedTest, name: str) -> LogWriter:
-    return LogWriter(streamed.folder / name, name, streamed.cells, part_rows=PART_ROWS)
+def _sinks(streamed: StreamedTest, name: str) -> StreamedLog:
+    return StreamedLog(streamed.folder / name, name, streamed.cells)
 
 
 def scenario_world(scenario: Scenario, directory: Path) -> World:
@@ -187,8 +186,7 @@ def scenario_world(scenario: Scenario, directory: Path) -> World:
 def workplace(scenario: Scenario, executor: Executor | None = None) -> Workplace:
     """Where the users of a scenario live: with an executor, or in this process."""
     execution = scenario.execution
-    cell_users = None if executor is None else execution.cell_users
-    return Workplace(executor or Here(), cell_users, execution.call_timeout / TICKS_PER_SECOND)
+    return Workplace(executor or Here(), execution.cell_users, execution.call_timeout / TICKS_PER_SECOND)
 
 
 def warm_up(
@@ -198,7 +196,7 @@ def warm_up(
     history_length: int,
     watch: Watch,
     stages: Stages | None = None,
-    sink: Sink | None = None,
+    sinks: StreamedLog | None = None,
     executor: Executor | None = None,
 ) -> Snapshot:
     """Let the logging policy serve until the arms part.
@@ -210,7 +208,7 @@ def warm_up(
         history_length: the longest window of feedback that anybody will ask for afterwards.
         watch: told of progress.
         stages: keeps how far it has come.
-        sink: takes the log, of which the snapshot then has only what training reads; None: it holds all of it.
+        sinks: take the log, of which the snapshot then has only what training reads; None: it holds all of it.
         executor: where users live; None: in this process.
 
     Raises:
@@ -225,7 +223,7 @@ def warm_up(
         world, behaviour, service, genesis(world, behaviour, length, model), scenario.warm_up,
         longest_delay=max(scenario.platform_of(arm.name).ingestion_delay for arm in scenario.arms),
         heartbeat=_heartbeat(watch, "warm-up", 0, scenario.warm_up, platform.slate_size),
-        checkpoint=(stages or Stages()).checkpoint("warm_up"), sink=sink, keep_feedback=True,
+        checkpoint=(stages or Stages()).checkpoint("warm_up"), sinks=sinks, keep_feedback=True,
     ).end  # fmt: skip
 
 
@@ -266,7 +264,7 @@ def run_arm(
             world, behaviour_of(world), service, deploy(start, model), until,
             heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
             training=lambda done, total: watch("retraining", done, total, 0),
-            checkpoint=stages.checkpoint("ab_test"), sink=study.sink(name),
+            checkpoint=stages.checkpoint("ab_test"), sinks=study.sinks(name),
         ).log)  # fmt: skip
     if scenario.counterfactual is not None:
         settings = scenario.counterfactual

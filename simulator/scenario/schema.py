@@ -293,7 +293,8 @@ class Execution(Section):
     """How a run is carried out; nothing here changes a row of the log."""
 
     cell_users: Annotated[int, Field(ge=1)] = 8192
-    """Most users of a cell: the range of users that lives in one process, whatever the number of workers."""
+    """Most users of a cell: the range of users that lives in one process, whatever the number of workers, and whose
+    rows are in files of their own where logs are streamed."""
     call_timeout: PositiveDuration = parse_duration("10m")
     """How long a recommender or a user model may take over one batch before the run ends with an error."""
 

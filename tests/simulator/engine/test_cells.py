@@ -22,6 +22,7 @@ from simulator.world.forced_action import ForcedAction, Moments
 from simulator.world.world import World
 from tests.simulator.engine.keen import Keen
 from tests.simulator.engine.worlds import DAY, HOUR, Uniform, first_model, service, small_experiments, small_world
+from tests.simulator.executors.mortals import among
 
 BEHAVIOURS = {"utility": UtilityBehaviour(), "keen": CheckedBehaviour("keen", Keen())}
 
@@ -31,7 +32,8 @@ def lived(world: World, behaviour: Behaviour, built: Service, until: int, **opti
 
 
 def in_cells(built: Service, cell_users: int) -> Service:
-    return replace(built, workplace=Workplace(cell_users=cell_users))
+    """Each cell with a host of its own."""
+    return replace(built, workplace=Workplace(among(99), cell_users))
 
 
 def assert_same(one: Trajectory, other: Trajectory, delay: int = 0) -> None:

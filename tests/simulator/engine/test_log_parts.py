@@ -20,6 +20,7 @@ from simulator.engine.log import EventLog
 from simulator.engine.log_files import LogFileError, read_columns
 from simulator.engine.log_parts import (
     LogWriter,
+    StreamedLog,
     cell_hash,
     cells_hash,
     read_cells,
@@ -42,8 +43,8 @@ def beginning(world, built):
 
 
 def streamed(folder, world, built, start, until, cells, part_rows, **options):
-    writer = LogWriter(folder, built.arm, cells, part_rows=part_rows)
-    return simulate(world, BEHAVIOUR, built, start, until, sink=writer, **options)
+    sinks = StreamedLog(folder, built.arm, tuple(cells), part_rows)
+    return simulate(world, BEHAVIOUR, built, start, until, sinks=sinks, **options)
 
 
 @pytest.fixture
@@ -84,13 +85,11 @@ def test_a_stopped_simulation_goes_on_with_its_files(tmp_path, small_parts, stop
     stages = Stages(kept, Period(None, lambda: next(asked)))
     with pytest.raises(StoppedError):
         streamed(events, world, built, beginning(world, built), DAY, cells, 10, checkpoint=stages.checkpoint("ab_test"))
-    further = LogWriter(
-        events, built.arm, cells, part_rows=10
-    )  # what was written after the checkpoint, by a killed run
     again = Stages(CheckpointFiles(tmp_path / "checkpoints", "0" * 64)).checkpoint("ab_test")
     going_on, _ = again.resume(beginning(world, built))
     assert 0 < going_on.tick < DAY
-    simulate(world, BEHAVIOUR, built, going_on, going_on.tick + HOUR, sink=further)
+    # What was written after the checkpoint, by a killed run:
+    streamed(events, world, built, going_on, going_on.tick + HOUR, cells, 10)
     end = streamed(events, world, built, beginning(world, built), DAY, cells, 10, checkpoint=again).end
     assert same_rows(EventLog.merge([log for _, log in read_cells(events)]), whole.log)
     assert equal(end, whole.end)
@@ -123,7 +122,7 @@ def test_a_log_in_memory_does_not_go_on_in_files(tmp_path):
     world, built = small_world(), service("uniform")
     start = simulate(world, BEHAVIOUR, built, beginning(world, built), DAY).end
     with pytest.raises(ValueError, match=r"start\.log: got .* rows, expected none"):
-        simulate(world, BEHAVIOUR, built, start, 2 * DAY, sink=LogWriter(tmp_path, "uniform", [range(6)]))
+        streamed(tmp_path, world, built, start, 2 * DAY, [range(6)], 100)
 
 
 def a_log(folder, users=4, part_rows=40, cells=None):

@@ -1,0 +1,49 @@
+"""Workers in this process that die when they are told to: what a crew does is tried without processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
+
+
+class MortalWorkers:
+    """Seats of this process; see `Workers`. As it is answered, each order may be a worker's last.
+
+    Attributes:
+        dies: asked at each answer; the order has been carried out, but nobody hears of it.
+        deaths: so far.
+    """
+
+    def __init__(self, n: int, dies: Callable[[], bool] = lambda: False) -> None:
+        self.n, self.dies, self.deaths = n, dies, 0
+        self._seats = [Seat() for _ in range(n)]
+        self._answers: dict[int, Answer] = {}
+
+    def share(self, value: Any) -> Any:
+        return value
+
+    def tell(self, worker: int, order: Order) -> None:
+        self._answers[worker] = self._seats[worker].carry_out(deepcopy(order))
+
+    def answers(self, busy: Sequence[int], seconds: float) -> Mapping[int, Answer]:
+        return {worker: self._answer(worker) for worker in busy}
+
+    def _answer(self, worker: int) -> Answer:
+        if not self.dies():
+            return self._answers.pop(worker)
+        self.deaths += 1
+        return Died("in a test")
+
+    def replace(self, worker: int) -> None:
+        self._seats[worker] = Seat()
+
+    def last_call(self, worker: int) -> str:
+        return ""
+
+
+def among(n: int, dies: Callable[[], bool] = lambda: False) -> Elsewhere:
+    """An executor with some of them."""
+    return Elsewhere(MortalWorkers(n, dies))
