@@ -8,7 +8,6 @@ request at a time in order of the clock (`tests/reference.py` does that, and mus
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from recommenders.base import Bool, Float64, Int32, Recommender, Requests
 from simulator.engine.collector import Receiver, Served
 from simulator.engine.history import History
-from simulator.engine.serving import limited, serve
+from simulator.engine.serving import limited, limited_users, serve
 from simulator.world.behaviour import Behaviour
 from simulator.world.state import UserState
 from simulator.world.utility import UtilityOf
@@ -116,7 +115,8 @@ class UserPool:
         clock = perf_counter()
         requests = self.requests(users, recommender, eligible)
         clock = self.stopwatch.add("requests", clock)
-        with self._limited("recommend", requests.user, requests.session, requests.step):
+        where = _batch(requests.user, requests.session, requests.step)
+        with limited(self.arm, "recommend", self.call_seconds, where):
             slates = serve(self.arm, recommender, requests, self.slate_size, self.world.draws)
         self.stopwatch.add("scoring", clock)
         self.collector.add(self.respond(users, slates.item, slates.propensity))
@@ -132,10 +132,11 @@ class UserPool:
         clock = perf_counter()
         state = self.state
         tick, session, step = state.wake_tick[users], state.session[users], state.step[users]
-        with self._limited("respond of the user model", users + self.world.first_user, session, step):
+        where = _batch(users + self.world.first_user, session, step)
+        with limited_users(self.arm, "respond of the user model", self.call_seconds, where):
             responses = self.behaviour.respond(self.world, state, users, tick, item)
         clock = self.stopwatch.add("behaviour", clock)
-        with self._limited("advance of the user model", users + self.world.first_user, session, step):
+        with limited_users(self.arm, "advance of the user model", self.call_seconds, where):
             self.behaviour.advance(self.world, state, users, tick, item, responses)
         clock = self.stopwatch.add("state", clock)
         self.history.append(
@@ -162,10 +163,6 @@ class UserPool:
             propensity,
         )
 
-    def _limited(self, what: str, user: Rows | Int32, session: Int32, step: Int32) -> AbstractContextManager[None]:
-        first = f"user {user[0]}, session {session[0]}, step {step[0]}"
-        return limited(self.arm, f"{what} on a batch of {len(user)} that begins with {first}", self.call_seconds)
-
     def requests(self, users: Rows, recommender: Recommender, eligible: Bool) -> Requests:
         """The due requests of users, as a recommender is given them.
 
@@ -189,3 +186,7 @@ class UserPool:
             eligible=eligible,
             utility=utility,
         )
+
+
+def _batch(user: Rows | Int32, session: Int32, step: Int32) -> str:
+    return f"on a batch of {len(user)} that begins with user {user[0]}, session {session[0]}, step {step[0]}"

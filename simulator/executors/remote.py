@@ -22,7 +22,7 @@ from simulator.engine.collector import Taken, together
 from simulator.engine.history import History
 from simulator.engine.log_files import LogFileError
 from simulator.engine.pool import Heartbeat
-from simulator.engine.serving import EngineError
+from simulator.engine.serving import Blame, EngineError
 from simulator.workers import WorkerDiedError
 from simulator.world.behaviour import BehaviourError
 from simulator.world.state import UserState, joined
@@ -267,9 +267,11 @@ class RemoteCrew:
         for worker in busy:
             waited = monotonic() - self._posts[worker].asked_at
             if waited > _CALLS_IN_A_BATCH * limit + _GRACE_SECONDS:
+                doing, call = self._posts[worker].orders[0].name, self._workers.last_call(worker)
                 raise EngineError(
-                    f"arm {self._terms.arm}: {self._posts[worker].orders[0].name} of worker {worker}: no answer within "
-                    f"{waited:.0f} s, expected one (execution.call_timeout){self._workers.last_call(worker)}"
+                    f"arm {self._terms.arm}: {doing} of worker {worker}: no answer within "
+                    f"{waited:.0f} s, expected one (execution.call_timeout){call}",
+                    Blame(doing, "TimeoutError", "no answer (execution.call_timeout)", f"of worker {worker}{call}"),
                 )
 
     @contextmanager

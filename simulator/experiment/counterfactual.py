@@ -19,6 +19,7 @@ from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat
+from simulator.engine.serving import build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.branches import Branch, Branches, Dose, focus_of, slates_after
 from simulator.experiment.doses import dose_responses
@@ -95,8 +96,8 @@ def _random(
         if heartbeat is not None:
             heartbeat(tick, n_requests)
 
-    beginning = replace(genesis(world, behaviour, service.build().traits.history_length), tick=start_tick)
-    beginning = deploy(beginning, model)
+    length = build_recommender(service.arm, service.build).traits.history_length
+    beginning = deploy(replace(genesis(world, behaviour, length), tick=start_tick), model)
     past, k = EventLog.empty(), settings.k
     if histories is not None:
         beginning, past = replayed(beginning, histories.take(settings.runs), service.platform.ingestion_delay)

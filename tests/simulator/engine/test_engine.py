@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.base import Feedback, Slates
-from simulator.engine.clock import Pace, simulate
+from simulator.engine.clock import Pace, Workplace, simulate
 from simulator.engine.log import EventLog
 from simulator.engine.serving import EngineError
 from simulator.engine.snapshot import equal, genesis
@@ -203,6 +204,30 @@ def test_a_recommender_that_raises_is_named():
     world, built = small_world(), service("uniform")
     with pytest.raises(EngineError, match=r"arm uniform: recommend on a batch of \d+ .* failed: KeyError: 'weights'"):
         run(world, replace(built, build=Failing), DAY)
+
+
+def test_the_blame_for_an_error_outlives_the_clock_and_other_processes():
+    class Failing(Uniform):
+        def recommend(self, requests, k, draws):
+            raise KeyError("weights")
+
+    with pytest.raises(EngineError) as caught:
+        run(small_world(), replace(service("uniform"), build=Failing), DAY)
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert (error.blame.doing, error.blame.error, error.blame.message) == ("recommend", "KeyError", "'weights'")
+        assert f"recommend {error.blame.where} failed: KeyError: 'weights'" in str(error)
+
+
+def test_no_recommender_is_to_blame_for_a_user_model_that_hangs():
+    class Hanging(UtilityBehaviour):
+        def respond(self, *_):
+            while True:
+                pass
+
+    world, built = small_world(), replace(service("uniform"), workplace=Workplace(call_seconds=0.3))
+    with pytest.raises(EngineError, match="arm uniform: respond of the user model on a batch") as caught:
+        simulate(world, Hanging(), built, genesis(world, BEHAVIOUR, 0, {}), DAY)
+    assert caught.value.blame is None
 
 
 def test_too_few_eligible_items_are_refused():
