@@ -6,8 +6,8 @@ import hashlib
 import os
 import platform
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,27 +16,22 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from threading import Thread
 from time import perf_counter
-from typing import Any
 
 from rich.console import Console
 
 from recommenders.base import Recommender
 from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
-from simulator.commands.logs import SHIPPED_PREFIX, LogOptions, open_log
-from simulator.draws import Draws
 from simulator.engine.cells import Executor
 from simulator.engine.checkpoints import Period, Stages
-from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash
-from simulator.engine.log_sample import LogSample
 from simulator.executors.processes import in_processes
 from simulator.executors.ray_actors import in_ray
 from simulator.experiment.cell_metrics import read_test
-from simulator.experiment.replay import Histories, ReplayError, read_histories
 from simulator.experiment.results import Manifest, Results
 from simulator.experiment.study import ArmOutcome, Study, Watch, estimate, prepare, run_arm, run_mixed
 from simulator.finished import FinishedRun
+from simulator.histories import histories_of
 from simulator.interruption import Asked, Interruption, interruptible
 from simulator.measuring import side_by_side
 from simulator.progress import StudyProgress, throttled
@@ -49,9 +44,10 @@ from simulator.report import (
     write_reports,
 )
 from simulator.report.runs import EVENTS_FOLDER, MANIFEST_FILE, RESULTS_FILE
+from simulator.run_logs import logs_of, thin_logs, write_event_log, write_logs
 from simulator.scenario.ab_tests import PairedABTest
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
-from simulator.scenario.schema import Policy, Scenario
+from simulator.scenario.schema import Policy
 from simulator.unfinished import (
     Lock,
     begin,
@@ -226,7 +222,7 @@ def _complete(
                 )
             _write(part / RESULTS_FILE, results_to_json(results))
             _write(part / MANIFEST_FILE, manifest_to_json(manifest))
-            _thin(part, loaded.scenario)
+            thin_logs(part, loaded.scenario)
             write_report(part)
             folder = finish(part)
             manifest = replace(manifest, directory="")
@@ -297,20 +293,20 @@ def _run(
             before, part / EVENTS_FOLDER, executor,
         )  # fmt: skip
         progress.finish("all arms")
-        study = replace(study, histories=_histories(loaded, study))
+        study = replace(study, histories=histories_of(loaded, study))
         if study.streamed is None:
-            _write_log(part, "warm_up", "warm_up", study.start.log, stages, scenario)
+            write_event_log(part, "warm_up", "warm_up", study.start.log, stages, scenario)
         seconds["warm-up"] = before.took["warm_up"]
         outcomes: dict[str, ArmOutcome] = {}
         together = stages.within("one_world", _ONE_WORLD)
         for outcome in run_mixed(study, builds, _watch(tell, _ONE_WORLD, together), together, executor):
-            _write_logs(part, outcome, stages, scenario)
+            write_logs(part, outcome, stages, scenario)
             outcomes[outcome.name] = outcome
             seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in outcome.seconds.items()}
         progress.finish(_ONE_WORLD)
         for outcome in _outcomes(study, stages, lock, jobs, executor, tell):
             progress.finish(outcome.name)
-            _write_logs(part, outcome, stages, scenario)
+            write_logs(part, outcome, stages, scenario)
             shared = outcomes.get(outcome.name)
             outcomes[outcome.name] = outcome if shared is None else replace(outcome, log=shared.log)
             seconds |= {f"{outcome.name}: {stage}": took for stage, took in outcome.seconds.items()}
@@ -325,7 +321,7 @@ def _run(
     seconds["total"] = perf_counter() - clock
     logs = {} if study.streamed else {"warm_up": study.start.log}
     for outcome in ordered:
-        logs |= _logs(outcome)
+        logs |= logs_of(outcome)
     hashes = {name: log_hash(log) for name, log in logs.items()}
     impressions = sum(len(log) for log in logs.values())
     if readings is not None:
@@ -341,80 +337,6 @@ def _run(
         impressions_per_second=round(impressions / simulating, 1),
         complete=True,
     )
-
-
-def _write_logs(part: Path, outcome: ArmOutcome, stages: Stages, scenario: Scenario) -> None:
-    for name, log in _logs(outcome).items():
-        _write_log(part, name, outcome.name, log, stages, scenario)
-
-
-def _write_log(part: Path, name: str, arm: str, log: EventLog, stages: Stages, scenario: Scenario) -> None:
-    """Write what is wanted of an event log, or give one that a stage has written a second name."""
-    path = part / EVENTS_FOLDER / f"{name}.parquet"
-    sample = _sample(scenario)
-    written = None if stages.files is None or not sample.is_everything else stages.files.file_of(log, arm)
-    if written is not None:
-        path.unlink(missing_ok=True)
-        with suppress(OSError):  # a file system without hard links
-            os.link(written, path)
-            return
-    sample.write(path, arm, log)
-
-
-def _sample(scenario: Scenario) -> LogSample:
-    """What of the logs a scenario wants to be written."""
-    return LogSample(Draws(scenario.seed), scenario.log.user_share, scenario.log.columns)
-
-
-def _thin(part: Path, scenario: Scenario) -> None:
-    """Leave of streamed logs what the scenario wants, now that all is computed; it may be done again."""
-    for folder in sorted((part / EVENTS_FOLDER).iterdir()):
-        if folder.is_dir():
-            _sample(scenario).thin(folder, folder.name)
-
-
-def _logs(outcome: ArmOutcome) -> dict[str, EventLog]:
-    """Name -> log of all that an arm's simulations recorded."""
-    logs = {outcome.name: outcome.log} if len(outcome.log) else {}
-    if outcome.branches is not None:
-        b = outcome.branches
-        logs |= {
-            f"{outcome.name}.prefix": b.prefix,
-            f"{outcome.name}.base": b.base.log,
-            f"{outcome.name}.action": b.action.log,
-        }
-        further = list(b.others.items())[1:]
-        logs |= {f"{outcome.name}.{label.replace(' + ', '_and_')}": branch.log for label, branch in further}
-    return logs
-
-
-def _histories(loaded: LoadedScenario, study: Study) -> Histories | None:
-    """The histories that a counterfactual replays.
-
-    Raises:
-        LogError, ReplayError: the log cannot be used, or has too few users.
-    """
-    settings = loaded.scenario.counterfactual
-    if settings is None or settings.replay is None or settings.prefix != "replayed":
-        return None
-    replay = settings.replay
-    shipped = replay.log.startswith(SHIPPED_PREFIX)
-    log = open_log(
-        LogOptions(
-            replay.log if shipped else str(loaded.path.parent / replay.log), replay.format,
-            columns=_pairs(replay.columns), event=replay.event, event_map=_pairs(replay.map), every=replay.every,
-        )
-    )  # fmt: skip
-    names = study.world.catalogue.item_name or ()
-    histories = read_histories(log.interactions, log.item_ids, names, settings.k - 1, log.file)
-    if len(histories) < settings.runs:
-        got = f"{settings.runs}, expected at most {len(histories)}"
-        raise ReplayError(f"counterfactual.runs: got {got}, the users of {log.file} with items of the catalogue")
-    return histories
-
-
-def _pairs(names: Mapping[Any, str]) -> str:
-    return ",".join(f"{key}={value}" for key, value in names.items())
 
 
 def _builder(policy: Policy) -> Callable[[], Recommender]:
