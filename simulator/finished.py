@@ -99,8 +99,8 @@ class FinishedRun:
 
     @property
     def passed(self) -> bool:
-        """Whether all thresholds of the scenario hold."""
-        return all(verdict.passed for verdict in self.results.verdicts)
+        """Whether no arm failed and all thresholds of the scenario hold: the command would exit with 0."""
+        return not self.results.failures and all(verdict.passed for verdict in self.results.verdicts)
 
     def save(self, folder: str | Path) -> FinishedRun:
         """Copy everything to a new folder, such as that of a run which would go with its object.

@@ -1,8 +1,9 @@
-"""The event logs in a run's folder, `events/`: what is written of each."""
+"""The event logs in a run's folder, `events/`: what is written of each, and what of an arm that was given up is not."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,6 +64,29 @@ def write_event_log(part: Path, name: str, arm: str, log: EventLog, stages: Stag
             os.link(written, path)
             return
     sample.write(path, arm, log)
+
+
+def remove_logs(part: Path, arm: str, stages: Stages) -> None:
+    """Remove all that an arm which was given up has left of itself.
+
+    Its checkpoints go first: should the run be stopped here and go on, the arm begins anew, and does not go on with a
+    log whose first rows are gone.
+
+    Args:
+        part: folder of the unfinished run.
+        arm: its name.
+        stages: those of the arm.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    events = part / EVENTS_FOLDER
+    kept = [] if stages.files is None else [stages.files.folder / stages.place]
+    for folder in (*kept, events / arm):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    for path in (events / f"{arm}.parquet", *events.glob(f"{arm}.*.parquet")):
+        path.unlink(missing_ok=True)
 
 
 def thin_logs(part: Path, scenario: Scenario) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,11 +25,23 @@ from simulator.allocator import keep_freed_memory
 from simulator.engine.cells import Executor
 from simulator.engine.checkpoints import Period, Stages
 from simulator.engine.log_files import log_hash
+from simulator.engine.serving import BUILDING, EngineError, build_recommender
 from simulator.executors.processes import in_processes
 from simulator.executors.ray_actors import in_ray
-from simulator.experiment.cell_metrics import read_test
-from simulator.experiment.results import Manifest, Results
-from simulator.experiment.study import ArmOutcome, Study, Watch, estimate, prepare, run_arm, run_mixed
+from simulator.experiment.cell_metrics import CellReadings, read_test
+from simulator.experiment.failures import check_treatments_left, give_up, sentence
+from simulator.experiment.results import ArmFailure, Manifest, Results
+from simulator.experiment.study import (
+    ArmOutcome,
+    Build,
+    Study,
+    Watch,
+    estimate,
+    in_words,
+    prepare,
+    run_arm,
+    run_mixed,
+)
 from simulator.finished import FinishedRun
 from simulator.histories import histories_of
 from simulator.interruption import Asked, Interruption, interruptible
@@ -44,10 +56,11 @@ from simulator.report import (
     write_reports,
 )
 from simulator.report.runs import EVENTS_FOLDER, MANIFEST_FILE, RESULTS_FILE
-from simulator.run_logs import logs_of, thin_logs, write_event_log, write_logs
+from simulator.report.terminal import show
+from simulator.run_logs import logs_of, remove_logs, thin_logs, write_event_log, write_logs
 from simulator.scenario.ab_tests import PairedABTest
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
-from simulator.scenario.schema import Policy
+from simulator.scenario.schema import Policy, Scenario
 from simulator.unfinished import (
     Lock,
     begin,
@@ -283,7 +296,7 @@ def _run(
     scenario = loaded.scenario
     seconds: dict[str, float] = {}
     clock = perf_counter()
-    builds = {arm.name: _builder(arm) for arm in scenario.arms}
+    builds, failures = _builds(scenario, console)
     with StudyProgress(console) as progress:
         interruption.patient = True
         tell = throttled(progress.update)
@@ -299,28 +312,54 @@ def _run(
         seconds["warm-up"] = before.took["warm_up"]
         outcomes: dict[str, ArmOutcome] = {}
         together = stages.within("one_world", _ONE_WORLD)
-        for outcome in run_mixed(study, builds, _watch(tell, _ONE_WORLD, together), together, executor):
-            write_logs(part, outcome, stages, scenario)
-            outcomes[outcome.name] = outcome
-            seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in outcome.seconds.items()}
+        for served in run_mixed(study, builds, _watch(tell, _ONE_WORLD, together), together, executor):
+            write_logs(part, served, stages, scenario)
+            outcomes[served.name] = served
+            seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in served.seconds.items()}
         progress.finish(_ONE_WORLD)
-        for outcome in _outcomes(study, stages, lock, jobs, executor, tell):
+        for outcome in _outcomes(study, list(builds), stages, lock, jobs, executor, tell):
+            if isinstance(outcome, ArmFailure):
+                progress.finish(outcome.arm)
+                failures.append(outcome)
+                _go_on(scenario, failures, console)
+                continue
             progress.finish(outcome.name)
             write_logs(part, outcome, stages, scenario)
             shared = outcomes.get(outcome.name)
             outcomes[outcome.name] = outcome if shared is None else replace(outcome, log=shared.log)
             seconds |= {f"{outcome.name}: {stage}": took for stage, took in outcome.seconds.items()}
-        ordered = [outcomes[name] for name in dict.fromkeys([*builds, *outcomes])]
+        ordered = [outcomes[name] for name in dict.fromkeys([*builds, *outcomes]) if name in outcomes]
+        failures = [failure for arm in scenario.arms for failure in failures if failure.arm == arm.name]
         stages.stop_if_asked()
         interruption.patient = False
+    for failure in failures:
+        remove_logs(part, failure.arm, _stages_of(stages, failure.arm))
     clock_estimates = perf_counter()
-    readings = None if study.streamed is None else read_test(study.streamed, side_by_side(jobs))
-    results = estimate(study, loaded.name, ordered, readings)
+    readings = None
+    if study.streamed is not None:
+        finished = replace(study.streamed, arms=tuple(outcome.name for outcome in ordered))
+        readings = read_test(finished, side_by_side(jobs))
+    results = estimate(study, loaded.name, ordered, readings, failures)
     results = replace(results, answer=answer_sentence(results))
     seconds["estimates"] = perf_counter() - clock_estimates
     seconds["total"] = perf_counter() - clock
+    manifest = _with_logs(manifest, study, ordered, readings)
+    simulating = sum(took for stage, took in seconds.items() if stage.endswith(_SIMULATING))
+    return results, replace(
+        manifest,
+        seconds={stage: round(took, 3) for stage, took in seconds.items()},
+        impressions_per_second=round(manifest.impressions / simulating, 1),
+        complete=True,
+        failures=tuple(failures),
+    )
+
+
+def _with_logs(
+    manifest: Manifest, study: Study, outcomes: Sequence[ArmOutcome], readings: CellReadings | None
+) -> Manifest:
+    """The manifest with hashes and rows of all logs, in memory and streamed."""
     logs = {} if study.streamed else {"warm_up": study.start.log}
-    for outcome in ordered:
+    for outcome in outcomes:
         logs |= logs_of(outcome)
     hashes = {name: log_hash(log) for name, log in logs.items()}
     impressions = sum(len(log) for log in logs.values())
@@ -328,15 +367,35 @@ def _run(
         streamed = {"warm_up": readings.warm_up, **readings.by_arm}
         hashes = {name: found.sha256 for name, found in streamed.items()} | hashes
         impressions += sum(found.n_rows for found in streamed.values())
-    simulating = sum(took for stage, took in seconds.items() if stage.endswith(_SIMULATING))
-    return results, replace(
-        manifest,
-        log_sha256=hashes,
-        seconds={stage: round(took, 3) for stage, took in seconds.items()},
-        impressions=impressions,
-        impressions_per_second=round(impressions / simulating, 1),
-        complete=True,
-    )
+    return replace(manifest, log_sha256=hashes, impressions=impressions)
+
+
+def _builds(scenario: Scenario, console: Console) -> tuple[dict[str, Build], list[ArmFailure]]:
+    """How the arms' recommenders are built; an arm whose recommender cannot be may be given up.
+
+    Raises:
+        EngineError: it may not, or too few are left.
+    """
+    builds: dict[str, Build] = {}
+    failures: list[ArmFailure] = []
+    for arm in scenario.arms:
+        try:
+            build_recommender(arm.name, _builder(arm))
+            builds[arm.name] = _builder(arm)
+        except EngineError as error:
+            failures.append(give_up(scenario, arm.name, BUILDING, error))
+            _go_on(scenario, failures, console)
+    return builds, failures
+
+
+def _go_on(scenario: Scenario, failures: Sequence[ArmFailure], console: Console) -> None:
+    """Tell of the arm that was given up last.
+
+    Raises:
+        EngineError: no treatment is left.
+    """
+    check_treatments_left(scenario, failures)
+    show(console, f"arm {sentence(failures[-1])}; the other arms go on", "yellow")
 
 
 def _builder(policy: Policy) -> Callable[[], Recommender]:
@@ -355,19 +414,24 @@ def _watch(tell: _Tell, who: str, stages: Stages) -> Watch:
 
 
 def _outcomes(
-    study: Study, stages: Stages, lock: Lock, jobs: int, executor: Executor | None, tell: _Tell
-) -> Iterator[ArmOutcome]:
-    arms = study.scenario.arms
+    study: Study,
+    arms: Sequence[str],
+    stages: Stages,
+    lock: Lock,
+    jobs: int,
+    executor: Executor | None,
+    tell: _Tell,
+) -> Iterator[ArmOutcome | ArmFailure]:
     if not isinstance(study.scenario.ab_test, PairedABTest) and study.scenario.counterfactual is None:
         return  # nothing that an arm does alone
     if executor is not None or jobs <= 1 or len(arms) == 1:
         for arm in arms:
-            yield _run_arm(study, arm.name, stages, tell, executor)
+            yield _run_arm(study, arm, stages, tell, executor)
         return
     messages: Queue[tuple[str, str, float, float, int] | None] = SPAWN.Queue()
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
-    names = [(arm.name,) for arm in arms]
+    names = [(arm,) for arm in arms]
     # A process that starts another writes it what it is given, and forever if that one dies before it has read much:
     # a queue has a thread of its own to write.
     studies: Queue[Study] = SPAWN.Queue()
@@ -382,10 +446,19 @@ def _outcomes(
         listener.join(_LISTENER_SECONDS)
 
 
-def _run_arm(study: Study, name: str, stages: Stages, tell: _Tell, executor: Executor | None = None) -> ArmOutcome:
+def _run_arm(
+    study: Study, name: str, stages: Stages, tell: _Tell, executor: Executor | None = None
+) -> ArmOutcome | ArmFailure:
     arm = next(a for a in study.scenario.arms if a.name == name)
-    own = stages.within(f"arms/{name}", name)
-    return run_arm(study, name, _builder(arm), _watch(tell, name, own), own, executor)
+    own = _stages_of(stages, name)
+    try:
+        return run_arm(study, name, _builder(arm), _watch(tell, name, own), own, executor)
+    except EngineError as error:
+        return give_up(study.scenario, name, in_words(own.under_way), error)
+
+
+def _stages_of(stages: Stages, arm: str) -> Stages:
+    return stages.within(f"arms/{arm}", arm)
 
 
 def _listen(messages: Queue[tuple[str, str, float, float, int] | None], tell: _Tell) -> None:
@@ -415,7 +488,7 @@ def _adopt(given: _Given) -> None:
     _worker.append((given, given.studies.get()))
 
 
-def _run_here(name: str) -> ArmOutcome:
+def _run_here(name: str) -> ArmOutcome | ArmFailure:
     given, study = _worker[0]
     put = throttled(lambda *message: given.messages.put(message))
     return _run_arm(study, name, given.stages, put)

@@ -30,8 +30,8 @@ def main() -> None:
       pushback check my_module:MyClass     what every recommender must keep, tried on yours
       pushback validate-stats              whether the statistics can be trusted
 
-    Exit codes: 0 success, 1 a threshold or a check failed, 2 an error in what was given, 130 interrupted,
-    143 terminated.
+    Exit codes: 0 success, 1 a threshold or a check failed, 2 an error in what was given, 3 an arm failed and the run
+    went on without it (execution.on_arm_error), 130 interrupted, 143 terminated.
     """
     prefer_one_thread()
 

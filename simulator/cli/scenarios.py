@@ -58,6 +58,9 @@ def run(
     The same scenario and seed give the same event log and the same estimates, whatever the number of jobs and of
     workers. If the scenario has thresholds and one of them fails, the exit code is 1: a scenario can guard a pipeline.
 
+    An arm whose recommender fails ends the run with an error and the exit code 2. With `execution: {on_arm_error:
+    continue}` it alone is given up, and the exit code is 3, whatever the thresholds say.
+
     Ctrl-C or SIGTERM finishes the current round and keeps how far the run has come, a second one stops at once;
     `pushback resume` goes on, whatever it was that stopped the run.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simulator.scenario.loader import LoadedScenario
 
 INTERRUPTED = 130
+ARM_FAILED = 3
 SCENARIO_HELP = "SCENARIO is a file, or the bare name of a shipped scenario (`pushback list scenarios`)."
 
 set_option = click.option(
@@ -162,6 +163,8 @@ def tell_run(ctx: click.Context, make: Callable[[], FinishedRun]) -> None:
     print_results(made.results, made.manifest, Console())
     click.echo(f"Report: {made.folder / 'report.html'}")
     click.echo(answer_line(made.results))
+    if made.results.failures:
+        ctx.exit(ARM_FAILED)
     if not all(verdict.passed for verdict in made.results.verdicts):
         ctx.exit(1)
 

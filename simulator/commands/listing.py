@@ -145,8 +145,10 @@ def _run(folder: Path) -> Record:
     state = _state(folder, manifest)
     seconds = manifest.seconds.get("total")  # the other stages may run side by side
     lasted = "" if seconds is None else f", {seconds:.0f} s"
-    summary = f"{state}: seed {manifest.seed}, {manifest.impressions:,} impressions{lasted}"
-    facts = {"seed": manifest.seed, "started_utc": manifest.started_utc, "seconds": seconds}
+    failed = [failure.arm for failure in manifest.failures]
+    without = f" without {', '.join(failed)}, which failed" if failed else ""
+    summary = f"{state}{without}: seed {manifest.seed}, {manifest.impressions:,} impressions{lasted}"
+    facts = {"seed": manifest.seed, "started_utc": manifest.started_utc, "seconds": seconds, "failed_arms": failed}
     return {**record, "state": state, **facts, "summary": f"{summary}, started {manifest.started_utc}"}
 
 

@@ -55,7 +55,8 @@ def treatments_of(results: Results) -> list[str]:
     Raises:
         ReportError: the pilot has no A/B test, or a switchback, whose effects are known by block of time.
     """
-    arms = [a for a in results.arms if any(c.arm == a for c in results.comparisons)]
+    failed = {failure.arm for failure in results.failures}
+    arms = [a for a in results.arms if a not in failed and any(c.arm == a for c in results.comparisons)]
     if not arms:
         raise ReportError(f"{results.scenario}: got a run without effects of an A/B test, expected one to plan from")
     if results.design == "switchback":

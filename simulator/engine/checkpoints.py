@@ -78,6 +78,7 @@ class Stages:
         period: of checkpoints within a stage.
         place: folder within that of the files.
         arm: whose stages; `place` may say more.
+        under_way: the stage that was begun last; empty before the first.
         took: stage -> seconds of wall clock, those before a stop included.
     """
 
@@ -85,12 +86,13 @@ class Stages:
     period: Period = field(default_factory=Period)
     place: str = ""
     arm: str = ""
+    under_way: str = ""
     took: dict[str, float] = field(default_factory=dict)
     _before: dict[str, float] = field(default_factory=dict)
 
     def within(self, place: str, arm: str) -> Stages:
         """Those of a part of the run, such as one arm."""
-        return replace(self, place=f"{self.place}{place}/", arm=arm, took={}, _before={})
+        return replace(self, place=f"{self.place}{place}/", arm=arm, under_way="", took={}, _before={})
 
     def once(
         self,
@@ -114,6 +116,7 @@ class Stages:
             OSError: the result cannot be kept.
         """
         self.stop_if_asked()
+        self.under_way = name
         kept = self._read(self.place + name, like, "the stage is done again")
         if kept is not None:
             self.took[name] = kept.seconds

@@ -75,6 +75,19 @@ class Packing:
         return key
 
 
+def check_can_be_kept(value: object, what: str) -> None:
+    """Refuse what no file can hold, before a file is written.
+
+    Args:
+        value: as for `Packing.pack`, without dataclasses.
+        what: how errors call it.
+
+    Raises:
+        CheckpointError: an array of Python objects, or something else than arrays, numbers and texts.
+    """
+    Packing(Path(what), {}).pack(value, "")
+
+
 @dataclass(frozen=True)
 class Unpacking:
     """Puts a value together again."""

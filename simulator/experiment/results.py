@@ -290,11 +290,38 @@ class TrajectoryPair:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A threshold of the scenario and whether it holds. `observed` is NaN where the estimate is missing."""
+    """A threshold of the scenario and whether it holds.
+
+    Attributes:
+        condition: as it is written.
+        observed: NaN where the estimate is missing.
+        passed: whether it holds; never without an estimate.
+        reason: why the estimate is missing, where that is known; empty otherwise.
+    """
 
     condition: str
     observed: float
     passed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ArmFailure:
+    """An arm that was given up because its recommender failed; the others were finished.
+
+    Attributes:
+        arm: its name.
+        stage: what it was about, such as `training` or `A/B test, recommend`.
+        error: type of the error.
+        message: what the error says, cut where it is long.
+        where: at which request; in the manifest alone, since it depends on how the work was cut up.
+    """
+
+    arm: str
+    stage: str
+    error: str
+    message: str
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -305,7 +332,7 @@ class Results:
         scenario: name of the scenario (its file's stem).
         question, expected: from the scenario.
         control: name of the control arm.
-        arms: names of the arms, in the scenario's order.
+        arms: names of the arms, in the scenario's order, those that failed included.
         confidence: level of all intervals.
         users: users in the A/B test; 0 without one.
         runs: trajectories in the counterfactual, of the arm with fewest; 0 without one.
@@ -324,6 +351,8 @@ class Results:
         doses: the response to one and to more actions in a row; empty where only one is.
         segments: the response of groups of users, at a level that holds for all groups of an arm together.
         futures: what the actions do to the users' own future.
+        failures: arms that were given up; of them `levels`, `comparisons`, `responsiveness`, `selectivity` and
+            `guardrails` hold missing estimates, and nothing else anything.
     """
 
     scenario: str
@@ -360,6 +389,7 @@ class Results:
     guardrails: tuple[GuardrailVerdict, ...] = ()
     watched: tuple[WatchedPoint, ...] = ()
     ab_segments: tuple[SegmentEffect, ...] = ()
+    failures: tuple[ArmFailure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -382,6 +412,7 @@ class Manifest:
         complete: False until everything is written.
         resumed: how often the run was stopped and went on; `seconds` then count what was kept of earlier goes.
         directory: of an unfinished run, where the tables are that its scenario names.
+        failures: arms that were given up.
     """
 
     run: str
@@ -399,3 +430,4 @@ class Manifest:
     complete: bool
     resumed: int = 0
     directory: str = ""
+    failures: tuple[ArmFailure, ...] = ()

@@ -17,6 +17,7 @@ from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.log_parts import StreamedLog, read_users, stored_cell
+from simulator.engine.packing import check_can_be_kept
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.ab_findings import ABFindings, find, find_streamed
@@ -26,13 +27,14 @@ from simulator.experiment.branches import Branches
 from simulator.experiment.cell_metrics import WARM_UP, CellReadings, StreamedTest, rehearse_streamed
 from simulator.experiment.counterfactual import run_counterfactual
 from simulator.experiment.design_words import describe_design
+from simulator.experiment.failures import with_failures
 from simulator.experiment.metrics import select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed
 from simulator.experiment.pairs import ab_test_pair, ab_test_pair_of_cells, counterfactual_pair, notable_runs
 from simulator.experiment.replay import Histories
 from simulator.experiment.responses import analyse_branches, future_effects
 from simulator.experiment.responsiveness import similarity
-from simulator.experiment.results import Results, TrajectoryPair
+from simulator.experiment.results import ArmFailure, Results, TrajectoryPair
 from simulator.experiment.verdicts import judge
 from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
 from simulator.scenario.counterfactuals import actions_label, protocol_in_words
@@ -49,8 +51,6 @@ Watch = Callable[[str, float, float, int], None]
 """Called as `watch(stage, done, total, impressions)`: how far a stage has come, and impressions since last told."""
 
 _EMPTY = EventLog.empty()
-_IN_WORDS = {"ab_test": "A/B test"}
-"""Stages as the manifest and the progress call them, where it is not by the name of their file."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ class ArmOutcome:
     log: EventLog
     branches: Branches | None
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+def in_words(stage: str) -> str:
+    """A stage as people read it, who do not know the name of its file."""
+    return {"ab_test": "A/B test"}.get(stage, stage)
 
 
 def horizon(scenario: Scenario) -> int:
@@ -277,7 +282,7 @@ def run_arm(
             heartbeat=_heartbeat(watch, "counterfactual", start.tick, parting, platform.slate_size),
             stages=stages.within("counterfactual", name),
         ))  # fmt: skip
-    return ArmOutcome(name, log, branches, {_IN_WORDS.get(stage, stage): took for stage, took in stages.took.items()})
+    return ArmOutcome(name, log, branches, {in_words(stage): took for stage, took in stages.took.items()})
 
 
 def assignment(study: Study, settings: MixedABTest) -> Assignment:
@@ -336,7 +341,7 @@ def run_mixed(
         training=lambda done, total: watch("retraining", done, total, 0),
         checkpoint=stages.checkpoint("ab_test"),
     ))  # fmt: skip
-    seconds = {_IN_WORDS.get(stage, stage): took for stage, took in stages.took.items()}
+    seconds = {in_words(stage): took for stage, took in stages.took.items()}
     # The stages are of all arms together: they count once, for the first.
     return tuple(ArmOutcome(name, log, None, {} if i else seconds) for i, (name, log) in enumerate(logs.items()))
 
@@ -359,14 +364,17 @@ def fit_arm(
         EngineError: the recommender could not be trained.
     """
     recommender = build_recommender(arm, build)
+    interactions = log.interactions(tick - delay + 1)
     with blaming(arm, "training"):
         recommender.fit(
-            log.interactions(tick - delay + 1),
+            interactions,
             world.catalogue.features,
             seed=world.draws.integer_seed(Purpose.FIT, 0),
             progress=lambda done, total: watch("training", done, total, 0),
         )
-        return recommender.state_dict()
+        state = recommender.state_dict()
+        check_can_be_kept(state, "state_dict")
+        return state
 
 
 def _heartbeat(watch: Watch, stage: str, start: int, until: int, slate_size: int) -> Callable[[float, int], None]:
@@ -376,14 +384,22 @@ def _heartbeat(watch: Watch, stage: str, start: int, until: int, slate_size: int
     return beat
 
 
-def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome], readings: CellReadings | None = None) -> Results:
+def estimate(
+    study: Study,
+    name: str,
+    outcomes: Sequence[ArmOutcome],
+    readings: CellReadings | None = None,
+    failures: Sequence[ArmFailure] = (),
+) -> Results:
     """All estimates of a scenario; the answer's sentence is left to the report.
 
     Args:
         study: what the arms share.
         name: of the scenario.
-        outcomes: one for each arm, in the scenario's order; then that of the holdout, if there is one.
+        outcomes: one for each arm that was finished, in the scenario's order; then that of the holdout, if there is
+            one.
         readings: of streamed logs (`cell_metrics.read_test`).
+        failures: of the other arms.
     """
     scenario = study.scenario
     found = _ab_test(study, outcomes, readings)
@@ -395,7 +411,7 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome], readings: 
         question=scenario.question,
         expected=scenario.expected,
         control=scenario.control,
-        arms=tuple(o.name for o in outcomes),
+        arms=tuple(dict.fromkeys([arm.name for arm in scenario.arms] + [o.name for o in outcomes])),
         confidence=scenario.confidence,
         users=study.world.population.n_users if scenario.ab_test else 0,
         runs=min((len(o.branches.run) for o in outcomes if o.branches is not None), default=0),
@@ -423,6 +439,7 @@ def estimate(study: Study, name: str, outcomes: Sequence[ArmOutcome], readings: 
             watched=found.watched,
             ab_segments=found.segments,
         )
+    results = with_failures(results, failures, scenario.ab_test.guardrails if scenario.ab_test else ())
     thresholds = [parse_threshold(text) for text in scenario.thresholds]
     verdicts = judge(
         thresholds,

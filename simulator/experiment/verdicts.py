@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from math import nan
+from math import isnan, nan
 
 from simulator.experiment.results import ArmMetric, Comparison, Estimate, Responsiveness, Verdict
 from simulator.scenario.thresholds import Operator, Threshold
@@ -27,7 +27,7 @@ def judge(
     """Hold each threshold against the estimate that it names, in the order of the thresholds.
 
     A threshold on a bound is held against the paired interval. An estimate that is NaN, or that the run did not make,
-    has `observed` NaN and fails: a guard that saw nothing has guarded nothing.
+    has `observed` NaN and fails, with the estimate's note as the reason: a guard that saw nothing has guarded nothing.
 
     Args:
         thresholds: the scenario's conditions.
@@ -42,4 +42,5 @@ def judge(
 
 def _judge(threshold: Threshold, estimate: Estimate | None) -> Verdict:
     observed = nan if estimate is None else float(getattr(estimate, threshold.bound))
-    return Verdict(threshold.text, observed, _HOLDS[threshold.operator](observed, threshold.value))
+    reason = estimate.note if estimate is not None and isnan(observed) else ""
+    return Verdict(threshold.text, observed, _HOLDS[threshold.operator](observed, threshold.value), reason)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+from markupsafe import escape
 from rich.console import Console
 
+from simulator.experiment.failures import sentence
 from simulator.experiment.results import Estimate, Results
 from simulator.report.formatting import level, level_value, percent, signed
 from simulator.report.frame import Frame
@@ -43,6 +45,7 @@ class RunDifferences:
         figures: estimate -> what A and B found, None where one has it not; those that print differently.
         equal_figures: how many do not.
         shared_logs, identical_logs: event logs by a name that both runs have, and those whose rows are all equal.
+        failures: a sentence for each arm that failed in A or B.
     """
 
     settings: Mapping[str, tuple[str | None, str | None]]
@@ -51,6 +54,7 @@ class RunDifferences:
     equal_figures: int
     shared_logs: int
     identical_logs: int
+    failures: tuple[str, ...] = ()
 
     def setting_frame(self) -> Frame:
         """The settings that differ. Columns: setting, a, b."""
@@ -64,12 +68,13 @@ class RunDifferences:
 
     def __repr__(self) -> str:
         parts = [repr(frame) for frame in (self.setting_frame(), self.estimate_frame()) if len(frame)]
-        return "\n\n".join([*parts, "\n".join(self.summary())])
+        return "\n\n".join([*parts, "\n".join([*self.failures, *self.summary()])])
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         parts = [frame._repr_html_() for frame in (self.setting_frame(), self.estimate_frame()) if len(frame)]
-        return "".join([*parts, *(f"<p>{line}</p>" for line in self.summary())])
+        lines = [*self.failures, *self.summary()]
+        return "".join([*parts, *(f"<p>{escape(line)}</p>" for line in lines)])
 
     def summary(self) -> list[str]:
         """What is equal, in sentences."""
@@ -102,6 +107,11 @@ def differences(run_dir_a: str | Path, run_dir_b: str | Path) -> RunDifferences:
         equal_figures=len(figures) - len(found),
         shared_logs=len(shared),
         identical_logs=sum(x == y for x, y in shared),
+        failures=tuple(
+            f"In {run}, arm {sentence(failure)}."
+            for run, results in (("A", a.results), ("B", b.results))
+            for failure in results.failures
+        ),
     )
 
 
@@ -115,6 +125,8 @@ def compare_runs(run_dir_a: str | Path, run_dir_b: str | Path, console: Console)
     about_settings, about_estimates, *about_logs = found.summary()
     show(console, f"A: {run_dir_a}")
     show(console, f"B: {run_dir_b}")
+    for line in found.failures:
+        show(console, line, "bold red")
     console.print()
     if found.settings:
         table = new_table("Settings that differ", ["setting", "A", "B"])

@@ -61,6 +61,8 @@ def render_html(results: Results, manifest: Manifest, scenario_yaml: str) -> str
             sections=_sections(results, parts),
             verdict_summary=_verdict_summary(results),
             observed=views.observed,
+            failures_heading=views.failures_heading(results),
+            failures=views.failures(results, manifest),
             answer=answer,
             ratio="" if ratio == answer else ratio,
             response_keys=_response_keys(results),
@@ -69,7 +71,7 @@ def render_html(results: Results, manifest: Manifest, scenario_yaml: str) -> str
             ab_length=_days(results.ab_days),
             confidence=f"{number(100 * results.confidence)}%",
             false_alarms=number(100 * (1 - results.confidence), 3),
-            legend=[Key(charts.swatch(views.arm_style(results, arm)), arm) for arm in results.arms],
+            legend=[Key(charts.swatch(views.arm_style(results, arm)), arm) for arm in views.finished_arms(results)],
             shown_shared=views.SHOWN_SHARED,
             made=views.made(manifest),
             hints=views.HINTS,
@@ -95,6 +97,7 @@ def _environment() -> Environment:
 def _sections(results: Results, parts: dict[str, object]) -> list[tuple[str, str]]:
     details = cast(list[response_views.Detail], parts["response_details"])
     every = [
+        ("failures", views.failures_heading(results), bool(results.failures)),
         ("thresholds", "Thresholds", bool(results.verdicts)),
         ("question", "Question", True),
         ("answer", "Answer", True),

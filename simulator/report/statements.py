@@ -54,8 +54,13 @@ def answer_line(results: Results) -> str:
 
     The counterfactual response of the arm that responds most (same creator; same topic where that is not measured or
     exactly 0 in every arm) beside the control's, or that no arm responds where every response is exactly 0; without
-    a counterfactual, the dislike rate of the arm that changes it most, as a ratio to the control's.
+    a counterfactual, the dislike rate of the arm that changes it most, as a ratio to the control's. Its end names the
+    arms that failed.
     """
+    return f"{_measured_line(results)}{_without_failed(results)}"
+
+
+def _measured_line(results: Results) -> str:
     measured = [r for r in results.responsiveness if math.isfinite(r.response.value)]
     for similarity in ("creator", "topic"):
         rows = [r for r in measured if r.similarity == similarity]
@@ -70,9 +75,16 @@ def answer_line(results: Results) -> str:
 def answer_sentence(results: Results) -> str:
     """The answer in words: which arms respond and in what order, whether intervals overlap, and what the A/B shows."""
     sentences = [*_response_sentences(results), *_ab_sentences(results)]
+    failed = [f"{f.arm} failed ({f.stage}: {f.error}) and is not compared." for f in results.failures]
     if not sentences:
-        return _nothing(results)
-    return f"{' '.join(sentences)} Intervals are at {number(100 * results.confidence)}%."
+        return " ".join([_nothing(results), *failed])
+    return " ".join([*failed, *sentences, f"Intervals are at {number(100 * results.confidence)}%."])
+
+
+def _without_failed(results: Results) -> str:
+    if not results.failures:
+        return ""
+    return f" (without {_listed(failure.arm for failure in results.failures)}, which failed)"
 
 
 def _response_line(results: Results, similarity: str, measured: Sequence[Responsiveness]) -> str:
@@ -112,8 +124,9 @@ def _nothing(results: Results) -> str:
 def _response_sentences(results: Results) -> list[str]:
     sentences: list[str] = []
     opening = f"After {action_phrase(results)}, the next slate"
+    failed = {failure.arm for failure in results.failures}
     for similarity in ("creator", "topic"):
-        rows = [r for r in results.responsiveness if r.similarity == similarity]
+        rows = [r for r in results.responsiveness if r.similarity == similarity and r.arm not in failed]
         measured = [r for r in rows if math.isfinite(r.response.value)]
         if not measured:
             continue

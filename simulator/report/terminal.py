@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from simulator.experiment.failures import sentence
 from simulator.experiment.results import Comparison, Estimate, Manifest, Results
 from simulator.report.ab_views import guardrail_rows, ratio_rows
 from simulator.report.formatting import (
@@ -32,7 +33,7 @@ _STYLES = {"better": "green", "worse": "red", "changed": "cyan", "unclear": ""}
 
 
 def print_results(results: Results, manifest: Manifest, console: Console) -> None:
-    """Print a run's findings: thresholds first, then responsiveness, then the A/B test.
+    """Print a run's findings: arms that failed first, thresholds, then responsiveness, then the A/B test.
 
     Of the A/B test the design comes first, then whether it can be trusted, guardrails, and lifts against the control.
 
@@ -40,6 +41,7 @@ def print_results(results: Results, manifest: Manifest, console: Console) -> Non
     """
     heading = f"{results.scenario}, run {manifest.run}, seed {manifest.seed}: {manifest.impressions:,} impressions"
     show(console, heading, "bold")
+    _print_failures(manifest, console)
     _print_verdicts(results, console)
     _print_responsiveness(results, console)
     _print_design(results, console)
@@ -81,13 +83,22 @@ def add_row(table: Table, cells: Sequence[str | Text]) -> None:
     table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
 
 
+def _print_failures(manifest: Manifest, console: Console) -> None:
+    if not manifest.failures:
+        return
+    show(console, "Arms that failed and were given up", "bold red")
+    for failure in manifest.failures:
+        show(console, f"  {sentence(failure)}")
+    console.print()
+
+
 def _print_verdicts(results: Results, console: Console) -> None:
     if not results.verdicts:
         return
     show(console, "Thresholds", "bold")
     for verdict in results.verdicts:
         mark = Text("  pass  " if verdict.passed else "  FAIL  ", style="green" if verdict.passed else "bold red")
-        line = Text(printable(f"{verdict.condition}  ({observed(verdict.observed)})"))
+        line = Text(printable(f"{verdict.condition}  ({observed(verdict)})"))
         console.print(mark + line, highlight=False)
     console.print()
 

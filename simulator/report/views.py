@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import median
 
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from simulator.experiment.power import variance_reduction
 from simulator.experiment.results import (
+    ArmFailure,
     Comparison,
     Estimate,
     Impression,
@@ -20,6 +21,7 @@ from simulator.experiment.results import (
     Responsiveness,
     Results,
     TrajectoryPair,
+    Verdict,
 )
 from simulator.report import charts
 from simulator.report.ab_views import p_value, unit_of
@@ -295,9 +297,28 @@ def made(manifest: Manifest) -> list[tuple[str, str, bool]]:
     return rows
 
 
-def observed(value: float) -> str:
+def finished_arms(results: Results) -> list[str]:
+    """The arms that did not fail."""
+    failed = {failure.arm for failure in results.failures}
+    return [arm for arm in results.arms if arm not in failed]
+
+
+def failures_heading(results: Results) -> str:
+    """How many arms failed."""
+    return f"{_plural(len(results.failures), 'arm')} failed"
+
+
+def failures(results: Results, manifest: Manifest) -> list[ArmFailure]:
+    """The arms that failed, each with the request at which it did, as far as the manifest has it."""
+    where = {failure.arm: failure.where for failure in manifest.failures}
+    return [replace(failure, where=where.get(failure.arm, "")) for failure in results.failures]
+
+
+def observed(verdict: Verdict) -> str:
     """What a threshold met."""
-    return f"observed {number(value)}" if math.isfinite(value) else "not measured"
+    if math.isfinite(verdict.observed):
+        return f"observed {number(verdict.observed)}"
+    return f"not measured: {verdict.reason}" if verdict.reason else "not measured"
 
 
 def _by_similarity(results: Results) -> list[tuple[str, list[Responsiveness]]]:

@@ -31,6 +31,7 @@ def check_ab_test(draft: Draft, metrics: Collection[str]) -> None:
     _check_guardrails(draft, metrics)
     if design in ("split", "switchback"):
         _check_arms(draft, design)
+        _check_failing_arms(draft, design)
     if design == "split":
         _check_shares(draft)
         _check_ramp(draft)
@@ -49,6 +50,13 @@ def _check_arms(draft: Draft, design: str) -> None:
     if isinstance(holdout, int | float) and holdout > 0 and HOLDOUT in names:
         expected = "another name, since the users whom ab_test.holdout holds out have this one"
         draft.sources.report(("arms", names.index(HOLDOUT), "name"), describe(HOLDOUT), expected)
+
+
+def _check_failing_arms(draft: Draft, design: str) -> None:
+    path: Path = ("execution", "on_arm_error")
+    if draft.get(*path) == "continue":
+        expected = f"stop with the design {design}: what an arm did before it failed stays in the world that all share"
+        draft.sources.report(path, "continue", expected, also=[("ab_test", "design")])
 
 
 def _check_shares(draft: Draft) -> None:

@@ -290,13 +290,16 @@ class Platform(Section):
 
 
 class Execution(Section):
-    """How a run is carried out; nothing here changes a row of the log."""
+    """How a run is carried out; nothing here changes a row of a log."""
 
     cell_users: Annotated[int, Field(ge=1)] = 8192
     """Most users of a cell: the range of users that lives in one process, whatever the number of workers, and whose
     rows are in files of their own where logs are streamed."""
     call_timeout: PositiveDuration = parse_duration("10m")
-    """How long a recommender or a user model may take over one batch before the run ends with an error."""
+    """How long a recommender or a user model may take over one batch before that is an error."""
+    on_arm_error: Literal["stop", "continue"] = "stop"
+    """What an arm does to the run whose recommender fails: `stop` ends it; `continue` gives up this arm and finishes
+    the others, unless the arm is the control, or the last treatment that is left. Not for arms that share a world."""
 
 
 class Scenario(Section):

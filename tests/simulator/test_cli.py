@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 import simulator.running
 from recommenders.base import RecommenderError
 from simulator.cli import main
-from simulator.experiment.results import Manifest, Results, Verdict
+from simulator.experiment.results import ArmFailure, Manifest, Results, Verdict
 from simulator.report import manifest_to_json
 from simulator.running import Labour
 from tests.simulator.scenario.samples import MINIMAL
@@ -145,6 +145,13 @@ def test_run_passes_its_options_and_ends_with_the_answer(scenario: str, monkeypa
 def test_a_failed_threshold_exits_with_1(scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run_that(monkeypatch, replace(RESULTS, verdicts=(Verdict("a < 0", -1.0, True), Verdict("b < 0", 1.0, False))))
     assert invoke("run", scenario).exit_code == 1
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_run_that_gave_up_an_arm_exits_with_3(scenario: str, monkeypatch: pytest.MonkeyPatch, passed: bool) -> None:
+    failure = ArmFailure("ntr", "training", "ValueError", "no")
+    run_that(monkeypatch, replace(RESULTS, failures=(failure,), verdicts=(Verdict("a < 0", -1.0, passed),)))
+    assert invoke("run", scenario).exit_code == 3
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_a_missing_estimate_fails(operator: str) -> None:
     assert not verdict.passed
 
 
+def test_a_missing_estimate_says_why() -> None:
+    level = ArmMetric("ntr", "catalogue_coverage", missing("arm ntr failed (training)"))
+    texts = ["level.catalogue_coverage[ntr] > 0", "level.catalogue_coverage[other] > 0"]
+    verdicts = judge([parse_threshold(text) for text in texts], levels=[level])
+    assert [verdict.reason for verdict in verdicts] == ["arm ntr failed (training)", ""]
+
+
 def test_verdicts_keep_the_order_of_the_thresholds() -> None:
     conditions = ["level.dislike_rate[ntr] < 1", "level.dislike_rate[ntr] < 0"]
     verdicts = judge([parse_threshold(c) for c in conditions], levels=[LEVEL])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from simulator.experiment.failures import with_failures
 from simulator.experiment.results import (
     ArmCount,
+    ArmFailure,
     ArmMetric,
     Comparison,
     DailySeries,
@@ -217,6 +219,20 @@ def switchback_results() -> Results:
         split, design="switchback", design_words="Switchback: blocks.", sample_ratios=(), estimators=(), watched=(),
         ab_segments=(), series=(),
     )  # fmt: skip
+
+
+FAILURES = (
+    ArmFailure("lost", "A/B test, recommend", "ValueError", "<b>no</b> [bold]ideas[/] \x1b[31m", "on a batch of 5"),
+    ArmFailure("silent", "training", "SystemExit", ""),
+)
+
+
+def failed_results() -> Results:
+    """A run that gave up two arms."""
+    full = sample_results()
+    found = with_failures(replace(full, arms=(*full.arms, "lost", "silent")), FAILURES, ())
+    lost = Verdict("lift.skip_rate[lost] < 0", NAN, False, "arm lost failed (A/B test, recommend)")
+    return replace(found, verdicts=(*found.verdicts, lost))
 
 
 def sample_manifest() -> Manifest:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from simulator.experiment.results import Manifest, Results
 from simulator.report.html import render_html
 from tests.simulator.report.samples import (
+    FAILURES,
     SCENARIO_YAML,
     empty_results,
+    failed_results,
     sample_manifest,
     sample_results,
     sparse_results,
@@ -40,6 +42,7 @@ VARIANTS = {
     "no intervals": sparse_results(),
     "split": split_results(),
     "switchback": switchback_results(),
+    "arms failed": failed_results(),
 }
 
 
@@ -202,3 +205,15 @@ def test_any_results_make_a_page(results: Results, manifest: Manifest) -> None:
     series = tuple(replace(s, day=days, value=(*s.value, 0.0, 0.0)[:2]) for s in results.series)
     page = render_html(replace(results, series=series), manifest, "")
     assert not re.search(r"\b(nan|inf)\b", "".join(outline(page).text))
+
+
+def test_arms_that_failed_come_first_with_what_they_said_as_text() -> None:
+    page = render_html(failed_results(), replace(sample_manifest(), failures=FAILURES), SCENARIO_YAML)
+    seen = "".join(outline(page).text)
+    assert "2 arms failed" in seen
+    assert "A/B test, recommend failed: ValueError: <b>no</b> [bold]ideas[/]" in seen
+    assert "on a batch of 5" in seen
+    assert "training failed: SystemExit\n" in seen
+    assert "not measured: arm lost failed (A/B test, recommend)" in seen
+    ids = [attributes["id"] for tag, attributes in outline(page).tags if tag == "section"]
+    assert ids[:2] == ["failures", "thresholds"]

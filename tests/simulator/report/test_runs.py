@@ -12,7 +12,7 @@ from simulator.experiment.results import Manifest, Results
 from simulator.report import ReportError, compare_runs, load_run, write_report
 from simulator.report.compare import flatten
 from simulator.report.serialize import manifest_to_json, results_to_json
-from tests.simulator.report.samples import SCENARIO_YAML, estimate, sample_manifest, sample_results
+from tests.simulator.report.samples import SCENARIO_YAML, estimate, failed_results, sample_manifest, sample_results
 
 
 def write_run(
@@ -140,6 +140,11 @@ def test_comparison_of_runs_with_other_arms_marks_what_is_absent(tmp_path: Path)
     only_b = next(r for r in rows if r and r[0] == "lift.dislike_rate[other]")
     assert only_b[1] == "–"
     assert only_b[-1] == "–"
+
+
+def test_comparison_tells_of_arms_that_failed(tmp_path: Path) -> None:
+    text = compared(write_run(tmp_path / "a"), write_run(tmp_path / "b", failed_results()))
+    assert text.index("In B, arm silent: training failed: SystemExit.") < text.index("Estimates that differ")
 
 
 def test_comparison_refuses_a_scenario_that_is_not_yaml(tmp_path: Path) -> None:

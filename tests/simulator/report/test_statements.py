@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from simulator.experiment.results import Estimate, Responsiveness, Results
 from simulator.report.formatting import level, percent, percent_half_width, ratio
 from simulator.report.statements import action_phrase, answer_line, answer_sentence
-from tests.simulator.report.samples import NOTHING, SPARSE, empty_results, estimate, sample_results, unmeasured_results
+from tests.simulator.report.samples import (
+    NOTHING,
+    SPARSE,
+    empty_results,
+    estimate,
+    failed_results,
+    sample_results,
+    unmeasured_results,
+)
 from tests.simulator.report.strategies import PLAUSIBLE, anything
 
 ZERO = Estimate(0.0, 0.0, 0.0, -0.1, 0.1, 500)
@@ -189,3 +197,11 @@ def test_a_value_without_an_interval_is_printed_with_its_reason() -> None:
     assert level(replace(SPARSE, value=0.0), "share") == "0% (too few users with any event)"
     assert ratio(SPARSE) == "0.00 (too few users with any event)"
     assert percent_half_width(SPARSE) == "-100.0% ± –"
+
+
+def test_arms_that_failed_are_named_in_the_sentence_and_at_the_end_of_the_line() -> None:
+    whole, found = sample_results(), failed_results()
+    assert answer_line(found) == f"{answer_line(whole)} (without lost and silent, which failed)"
+    lost = "lost failed (A/B test, recommend: ValueError) and is not compared."
+    silent = "silent failed (training: SystemExit) and is not compared."
+    assert answer_sentence(found) == f"{lost} {silent} {answer_sentence(whole)}"

@@ -9,7 +9,9 @@ from rich.console import Console
 from simulator.experiment.results import Results, Verdict
 from simulator.report.terminal import print_results
 from tests.simulator.report.samples import (
+    FAILURES,
     empty_results,
+    failed_results,
     sample_manifest,
     sample_results,
     sparse_results,
@@ -23,7 +25,8 @@ LONG_ARMS = ("popularity", *(f"sequence_model_with_input_weight_{2**i}" for i in
 
 def printed(results: Results, width: int = 80) -> str:
     stream = io.StringIO()
-    print_results(results, sample_manifest(), Console(file=stream, width=width))
+    manifest = replace(sample_manifest(), failures=FAILURES if results.failures else ())
+    print_results(results, manifest, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -39,8 +42,9 @@ def printed(results: Results, width: int = 80) -> str:
         empty_results(),
         split_results(),
         switchback_results(),
+        failed_results(),
     ],
-    ids=["full", "12 arms", "one arm", "unmeasured", "sparse", "nothing", "split", "switchback"],
+    ids=["full", "12 arms", "one arm", "unmeasured", "sparse", "nothing", "split", "switchback", "failed"],
 )
 def test_piped_text_is_plain_and_fits(results: Results, width: int) -> None:
     text = printed(results, width)
@@ -54,6 +58,15 @@ def test_thresholds_come_first() -> None:
     assert lines[1] == "Thresholds"
     assert lines[2] == "  pass  responsiveness.creator[gru_ntr] <= -0.3  (observed -0.613)"
     assert lines[3] == "  FAIL  lift.long_view_rate[gru_ntr] >= 0  (observed -0.0241)"
+
+
+def test_arms_that_failed_come_before_the_thresholds() -> None:
+    lines = printed(failed_results(), 200).splitlines()
+    assert lines[1] == "Arms that failed and were given up"
+    said = "ValueError: <b>no</b> [bold]ideas[/]  [31m"
+    assert lines[2] == f"  lost: A/B test, recommend failed: {said} (on a batch of 5)"
+    assert lines[3] == "  silent: training failed: SystemExit"
+    assert "  FAIL  lift.skip_rate[lost] < 0  (not measured: arm lost failed (A/B test, recommend))" in lines
 
 
 def test_responsiveness_shows_both_intervals_unbroken() -> None:
