@@ -100,6 +100,11 @@ class Labour:
     workers: int = 1
     ray: str | None = None
 
+    @property
+    def processes(self) -> int:
+        """How many of this machine do what arms do not."""
+        return self.jobs if self.ray is not None else max(self.jobs, self.workers)
+
     @contextmanager
     def executor(self, lock: Lock) -> Iterator[Executor | None]:
         """Where users live as long as the block lasts; None: wherever their arm runs.
@@ -231,7 +236,7 @@ def _complete(
         try:
             with labour.executor(lock) as executor:
                 results, manifest = _run(
-                    loaded, part, manifest, stages, interruption, lock, labour.jobs, executor, console
+                    loaded, part, manifest, stages, interruption, lock, labour, executor, console
                 )
             _write(part / RESULTS_FILE, results_to_json(results))
             _write(part / MANIFEST_FILE, manifest_to_json(manifest))
@@ -289,7 +294,7 @@ def _run(
     stages: Stages,
     interruption: Interruption,
     lock: Lock,
-    jobs: int,
+    labour: Labour,
     executor: Executor | None,
     console: Console,
 ) -> tuple[Results, Manifest]:
@@ -317,7 +322,7 @@ def _run(
             outcomes[served.name] = served
             seconds |= {f"{_ONE_WORLD}: {stage}": took for stage, took in served.seconds.items()}
         progress.finish(_ONE_WORLD)
-        for outcome in _outcomes(study, list(builds), stages, lock, jobs, executor, tell):
+        for outcome in _outcomes(study, list(builds), stages, lock, labour.jobs, executor, tell):
             if isinstance(outcome, ArmFailure):
                 progress.finish(outcome.arm)
                 failures.append(outcome)
@@ -338,7 +343,7 @@ def _run(
     readings = None
     if study.streamed is not None:
         finished = replace(study.streamed, arms=tuple(outcome.name for outcome in ordered))
-        readings = read_test(finished, side_by_side(jobs))
+        readings = read_test(finished, side_by_side(labour.processes))
     results = estimate(study, loaded.name, ordered, readings, failures)
     results = replace(results, answer=answer_sentence(results))
     seconds["estimates"] = perf_counter() - clock_estimates
