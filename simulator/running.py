@@ -235,9 +235,7 @@ def _complete(
         stages = Stages(checkpoint_files(part, manifest), Period(checkpoint_seconds, Asked(interruption.flag)))
         try:
             with labour.executor(lock) as executor:
-                results, manifest = _run(
-                    loaded, part, manifest, stages, interruption, lock, labour, executor, console
-                )
+                results, manifest = _run(loaded, part, manifest, stages, interruption, lock, labour, executor, console)
             _write(part / RESULTS_FILE, results_to_json(results))
             _write(part / MANIFEST_FILE, manifest_to_json(manifest))
             thin_logs(part, loaded.scenario)

@@ -16,7 +16,7 @@ from simulator.engine.cells import Executor, Here, cut_population
 from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.log import EventLog, FeedbackLog
-from simulator.engine.log_parts import StreamedLog, read_users, stored_cell
+from simulator.engine.log_parts import PART_ROWS, StreamedLog, read_users, stored_cell
 from simulator.engine.packing import check_can_be_kept
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
@@ -172,7 +172,7 @@ def _streamed(scenario: Scenario, world: World, events: Path) -> StreamedTest | 
 
 
 def _sinks(streamed: StreamedTest, name: str) -> StreamedLog:
-    return StreamedLog(streamed.folder / name, name, streamed.cells)
+    return StreamedLog(streamed.folder / name, name, streamed.cells, PART_ROWS)
 
 
 def scenario_world(scenario: Scenario, directory: Path) -> World:

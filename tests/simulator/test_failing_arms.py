@@ -39,7 +39,7 @@ thresholds:
   - lift.dislike_rate[failing] <= 10
   - responsiveness.creator[failing].high < 9
   - level.dislike_rate[failing] >= 0
-execution: {on_arm_error: continue}
+execution: {on_arm_error: continue, cell_users: 5}
 """
 STREAMED = "log.stream=always"
 
@@ -214,13 +214,12 @@ def test_an_error_of_ours_ends_the_run(scenario: Path, tmp_path: Path, monkeypat
 
 
 @pytest.fixture
-def small_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.experiment.study.CELL_USERS", 5)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulator.experiment.study.PART_ROWS", 200)
     monkeypatch.setattr("simulator.engine.log_parts._LEAST_ROWS", 40)
 
 
-@pytest.mark.usefixtures("small_cells")
+@pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("settings", [(), (STREAMED,)], ids=["in memory", "streamed"])
 def test_a_run_that_is_stopped_goes_on_to_the_same_failure(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
@@ -246,7 +245,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_failure(
     assert {p.name for p in (whole / "events").iterdir()} == {p.name for p in (cut / "events").iterdir()}
 
 
-@pytest.mark.usefixtures("small_cells")
+@pytest.mark.usefixtures("small_parts")
 def test_an_arm_that_was_given_up_begins_anew_where_the_run_goes_on(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

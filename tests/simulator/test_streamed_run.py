@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,14 @@ arms:
   - {name: popular, recommender: popularity, platform: {retrain_every: 12h}}
 control: chance
 ab_test: {duration: 2d, exclude_first: 6h}
+execution: {cell_users: 7}
 """
 LOGS = ("warm_up", "chance", "popular")
 
 
 @pytest.fixture(autouse=True)
-def small_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several cells and parts, also in a world of 30 users."""
-    monkeypatch.setattr("simulator.experiment.study.CELL_USERS", 7)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several of them, also in a world of 30 users."""
     monkeypatch.setattr("simulator.experiment.study.PART_ROWS", 200)
     monkeypatch.setattr("simulator.engine.log_parts._LEAST_ROWS", 40)
 
@@ -54,10 +55,10 @@ def scenario(tmp_path: Path) -> Path:
     return path
 
 
-def run(scenario: Path, out: Path, *settings: str) -> Path:
+def run(scenario: Path, out: Path, *settings: str, labour: Sequence[str] = ("--jobs", "1")) -> Path:
     """The run's folder."""
     options = [option for setting in settings for option in ("--set", setting)]
-    result = CliRunner().invoke(main, ["run", str(scenario), "--out", str(out), "--jobs", "1", *options])
+    result = CliRunner().invoke(main, ["run", str(scenario), "--out", str(out), *labour, *options])
     assert result.exit_code == 0, result.output
     (folder,) = (out / scenario.stem).iterdir()
     return folder
@@ -65,6 +66,18 @@ def run(scenario: Path, out: Path, *settings: str) -> Path:
 
 def found(folder: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((folder / name).read_text()))
+
+
+def test_workers_write_the_log_of_one_process(scenario: Path, tmp_path: Path) -> None:
+    settings = ("counterfactual={runs: 12, prefix: lived, follow: 1d, trigger_within: 12h}", "log.stream=always")
+    one = run(scenario, tmp_path / "one", *settings)
+    two = run(scenario, tmp_path / "two", *settings, labour=("--workers", "2"))
+    assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()
+    assert found(one, "manifest.json")["log_sha256"] == found(two, "manifest.json")["log_sha256"]
+    for arm in LOGS:
+        cells = [stored_cells(folder / "events" / arm) for folder in (one, two)]
+        assert [cell.users for cell in cells[0]] == [cell.users for cell in cells[1]]
+        assert len(cells[0]) == 5
 
 
 @pytest.mark.parametrize(
