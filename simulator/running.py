@@ -27,7 +27,7 @@ from simulator.engine.checkpoints import Period, Stages
 from simulator.engine.log_files import log_hash
 from simulator.engine.serving import BUILDING, EngineError, build_recommender
 from simulator.executors.processes import in_processes
-from simulator.executors.ray_actors import in_ray
+from simulator.executors.ray_actors import imported_ray, in_ray
 from simulator.experiment.cell_metrics import CellReadings, read_test
 from simulator.experiment.failures import check_treatments_left, give_up, sentence
 from simulator.experiment.results import ArmFailure, Manifest, Results
@@ -100,6 +100,15 @@ class Labour:
     workers: int = 1
     ray: str | None = None
 
+    def check(self) -> None:
+        """Refuse what cannot be, before a folder is made.
+
+        Raises:
+            EngineError: Ray is not installed.
+        """
+        if self.ray is not None:
+            imported_ray(self.ray)
+
     @property
     def processes(self) -> int:
         """How many of this machine do what arms do not."""
@@ -170,6 +179,7 @@ def run_scenario(
         RunInterruptedError: the user pressed Ctrl-C, or the process got a SIGTERM.
         RunStoppedError, WorkerDiedError: the disk is full, or a process died; `resume_run` goes on.
     """
+    labour.check()
     scenario = loaded.scenario
     started = datetime.now(UTC)
     folder = new_folder(out / loaded.name, f"{started:%Y%m%d-%H%M%S}-seed{scenario.seed}")

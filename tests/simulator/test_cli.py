@@ -179,6 +179,14 @@ def test_errors_of_the_users_making_are_one_message(
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_without_ray_a_run_on_it_leaves_nothing(scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = invoke("run", scenario, "--out", str(tmp_path / "out"), "--ray", "local")
+    assert result.exit_code == 2
+    assert "expected Ray: pip install 'pushback[ray]'" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_errors_of_ours_keep_their_traceback(scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run_that(monkeypatch, KeyError("a bug"))
     assert isinstance(invoke("run", scenario).exception, KeyError)
