@@ -14,12 +14,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
-from safetensors.numpy import save as save_safetensors
 
 from recommenders.files import open_regular, read_bounded, sync
 from simulator.engine.history import History
@@ -105,11 +105,7 @@ class CheckpointFiles:
         tree = packing.pack(value, "")
         path.parent.mkdir(parents=True, exist_ok=True)
         logs = [self._write_log(path, log, arm) for log in packing.logs]
-        data = save_safetensors({key: as_bytes(array) for key, array in packing.arrays.items()})
-        digest = hashlib.sha256(data).hexdigest()
-        data_file = path.with_name(f"{path.stem}.data-{digest[:16]}.safetensors")
-        with _replacing(data_file) as part:
-            part.write_bytes(data)
+        data_file, digest = _write_arrays(path, packing.arrays)
         content = {
             "schema": SCHEMA,
             "scenario_sha256": self.scenario_sha256,
@@ -240,6 +236,36 @@ class CheckpointFiles:
             raise CheckpointError(f"{place}: got {len(log)} rows, expected {entry.rows}")
         self._logs[id(log)] = (log, place, str(content.get("arm")), entry)
         return log
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, AnyArray]) -> tuple[Path, str]:
+    """Write arrays as a safetensors file beside a JSON file, its sum in its name; the file and the sum.
+
+    As the library does, but from where the arrays lie: its copies of a large state take longer than the disk.
+    """
+    columns = {key: as_bytes(array) for key, array in arrays.items()}
+    ends = list(accumulate(column.size for column in columns.values()))
+    about = {
+        key: {"dtype": "U8", "shape": [column.size], "data_offsets": [end - column.size, end]}
+        for (key, column), end in zip(columns.items(), ends, strict=True)
+    }
+    header = json.dumps(about).encode()
+    header += b" " * (-len(header) % 8)
+    pieces: list[Any] = [len(header).to_bytes(8, "little"), header, *columns.values()]  # all of them buffers
+    part = path.with_name(f".{path.stem}.{os.getpid()}.safetensors")
+    digest = hashlib.sha256()
+    try:
+        with part.open("wb") as file:
+            for piece in pieces:
+                digest.update(piece)
+                file.write(piece)
+        place = path.with_name(f"{path.stem}.data-{digest.hexdigest()[:16]}.safetensors")
+        sync(part)
+        os.replace(part, place)
+        sync(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+    return place, digest.hexdigest()
 
 
 def _read_arrays(path: Path, content: Mapping[str, Any]) -> dict[str, AnyArray]:

@@ -156,9 +156,9 @@ def _is_fortran(array: AnyArray) -> bool:
 
 
 def as_bytes(array: AnyArray) -> npt.NDArray[np.uint8]:
-    """What an array holds, in an order from which `stored_array` makes it again."""
+    """What an array holds, in an order from which `stored_array` makes it again; of an array in order not a copy."""
     in_order = array.T if _is_fortran(array) else np.ascontiguousarray(array)
-    return np.frombuffer(in_order.tobytes(), np.uint8)
+    return in_order.reshape(-1).view(np.uint8)
 
 
 def described(array: AnyArray) -> dict[str, Any]:
