@@ -156,6 +156,13 @@ def test_a_finished_stage_is_done_once(tmp_path: Path) -> None:
     assert len(calls) == 2
 
 
+def test_a_stage_that_is_soon_done_again_is_not_kept(tmp_path: Path) -> None:
+    calls: list[int] = []
+    for least_seconds in (60.0, 0.0, 60.0):
+        stages(tmp_path).once("a", lambda: calls.append(1), least_seconds=least_seconds)
+    assert len(calls) == 2
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = CheckpointFiles(tmp_path, SHA)
     files.write("a", {"x": np.arange(3)}, arm="arm", seconds=0)
