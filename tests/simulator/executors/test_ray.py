@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 
-from simulator.engine.clock import Workplace
+from simulator.engine.clock import Service, Trajectory, Workplace
 from simulator.engine.log_files import log_hash
 from simulator.world.behaviour import UtilityBehaviour
 from tests.simulator.engine.test_cells import BEHAVIOURS, assert_same, lived
-from tests.simulator.engine.worlds import DAY, HOUR, service, small_world
+from tests.simulator.engine.worlds import DAY, HOUR, Responsive, service, small_world
 from tests.simulator.executors.test_processes import mortal
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -26,21 +27,27 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
 
-from simulator.executors.ray_actors import in_ray  # noqa: E402
+from simulator.executors.ray_actors import RayWorkers, in_ray  # noqa: E402
+
+NODE = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def cluster() -> Iterator[Any]:
     """Two nodes of two CPUs each."""
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-    cluster: Any = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    made: Any = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[3])
-    cluster.add_node(**node)
-    cluster.wait_for_nodes()
-    yield cluster.address
-    cluster.shutdown()
+    made.add_node(**NODE)
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def address(cluster: Any) -> str:
+    return cluster.address
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
@@ -63,3 +70,42 @@ def test_an_actor_that_dies_is_replaced_and_its_cells_live_on(address, tmp_path)
         built = replace(mortal(tmp_path / "twice", 2), workplace=Workplace(executor, 2))
         assert_same(lived(world, UtilityBehaviour(), built, DAY), whole, HOUR)
     assert not list((tmp_path / "twice").iterdir())
+
+
+class Lingering(Responsive):
+    """Takes its time, so that a simulation lasts while a node goes."""
+
+    def recommend(self, requests, k, draws):
+        sleep(0.02)
+        return super().recommend(requests, k, draws)
+
+
+def lived_while_a_node_goes(
+    cluster: Any, n_workers: int, built: Service, monkeypatch: pytest.MonkeyPatch
+) -> Trajectory:
+    """A day in a cluster of three nodes, of which the third goes when the users have come half-way."""
+    node = cluster.add_node(**NODE)
+    cluster.wait_for_nodes()
+    replaced: list[int] = []
+    replace_worker = RayWorkers.replace
+
+    def counted(self: RayWorkers, worker: int) -> None:
+        replaced.append(worker)
+        replace_worker(self, worker)
+
+    def beat(tick: float, n_requests: int) -> None:
+        if tick > DAY / 2 and node in cluster.worker_nodes:
+            cluster.remove_node(node, allow_graceful=False)
+
+    monkeypatch.setattr(RayWorkers, "replace", counted)
+    with in_ray(cluster.address, n_workers) as executor:
+        there = replace(built, workplace=Workplace(executor, 2))
+        found = lived(small_world(users=12), UtilityBehaviour(), there, DAY, heartbeat=beat)
+    assert replaced
+    return found
+
+
+def test_a_node_that_goes_takes_nothing_with_it(cluster, monkeypatch):
+    built = service(retrain_every="6h", ingestion_delay="1h")
+    whole = lived(small_world(users=12), UtilityBehaviour(), built, DAY)
+    assert_same(lived_while_a_node_goes(cluster, 4, replace(built, build=Lingering), monkeypatch), whole, HOUR)
