@@ -54,19 +54,23 @@ class Period:
 
     seconds: float | None = None
     asked: Callable[[], bool] = never
+    _began: float = field(default_factory=monotonic)
     _last: float = field(default_factory=monotonic)
     _cost: float = 0.0
+    _spent: float = 0.0
 
     def due(self) -> bool:
-        """Whether the time has come."""
+        """Whether the time has come, and another one as dear as the last would leave all of them within their share."""
         if self.seconds is None:
             return False
-        return monotonic() - self._last >= max(self.seconds, self._cost / MOST_SHARE)
+        now = monotonic()
+        return now - self._last >= self.seconds and self._spent + self._cost <= MOST_SHARE * (now - self._began)
 
     def kept(self, since: float) -> None:
-        """A checkpoint that was begun at a moment is written."""
+        """A checkpoint that was begun at a moment, before its state was brought together, is written."""
         self._last = monotonic()
         self._cost = self._last - since
+        self._spent += self._cost
 
 
 @dataclass
@@ -229,7 +233,7 @@ class Checkpoint:
         """
         stopping = self.stages.period.asked()
         if stopping or self.stages.period.due():
-            self._keep(state())
+            self._keep(state)
         if stopping:
             raise StoppedError
 
@@ -243,7 +247,7 @@ class Checkpoint:
         if self.stages.period.asked():
             self.reached(state)
 
-    def _keep(self, state: object) -> None:
+    def _keep(self, state: Callable[[], object]) -> None:
         files = self.stages.files
         if files is None:
             return
@@ -251,7 +255,7 @@ class Checkpoint:
         self._count += 1
         seconds = clock - self._began + self.stages._before.get(self.name, 0.0)
         name = f"{self._place}/{self._count:06d}"
-        files.write(name, state, arm=self.stages.arm, seconds=seconds)
+        files.write(name, state(), arm=self.stages.arm, seconds=seconds)
         names = files.names(self._place)[-_KEPT:]
         files.remove_others(self._place, frozenset().union(*(files.files_of(each) for each in names)))
         self.stages.period.kept(clock)

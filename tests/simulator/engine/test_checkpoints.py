@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simulator.engine import checkpoints
 from simulator.engine.checkpoint_files import CheckpointFiles
-from simulator.engine.checkpoints import Period, Stages, StoppedError
+from simulator.engine.checkpoints import MOST_SHARE, Period, Stages, StoppedError
 from simulator.engine.log import EventLog
 from simulator.engine.packing import CheckpointError, ForeignCheckpointError
 from simulator.engine.snapshot import equal, genesis
@@ -154,6 +155,23 @@ def test_a_finished_stage_is_done_once(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     stages(tmp_path).once("a", make)
     assert len(calls) == 2
+
+
+def test_all_checkpoints_together_take_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(checkpoints, "monotonic", lambda: now)
+    period, spent, kept_at = Period(10.0, _began=0.0, _last=0.0), 0.0, []
+    for _ in range(3_000):
+        now += 1
+        if period.due():
+            began, cost = now, 0.1 if now < 100 else 1.5
+            now += cost
+            spent += cost
+            period.kept(began)
+            kept_at.append(began)
+            assert spent <= MOST_SHARE * now or kept_at[-1] < 110  # how dear the next one is cannot be known
+    assert kept_at[:2] == [10.0, pytest.approx(20.1)]
+    assert len(kept_at) > 30
 
 
 def test_a_stage_that_is_soon_done_again_is_not_kept(tmp_path: Path) -> None:
