@@ -2,8 +2,9 @@
 
     python -m tests.faults.stops --seed 1 --kills 200
 
-Every run is of one of two small scenarios. However it was stopped, and however often, in the end its event logs and its
-`results.json` must be those of a run in one go; or a command must have said what is wrong, and a later one go on.
+Every run is of one of three small scenarios, of which one streams its logs. However it was stopped, and however often,
+in the end its event logs and its `results.json` must be those of a run in one go, in one process; or a command must
+have said what is wrong, and a later one go on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ from rich.console import Console
 
 from simulator.cli.shell import user_errors
 from simulator.commands import components
-from simulator.engine.log_files import log_hash, read_log
+from simulator.engine.log import EventLog
+from simulator.engine.log_files import LogFileError, log_hash, read_log
+from simulator.engine.log_parts import read_cells
 from simulator.running import Labour, RunInterruptedError, resume_run, run_scenario
 
 _WORLD = """
@@ -52,25 +55,60 @@ arms:
 control: blind
 metrics: [dislike_rate, dwell_per_user_day]
 """
+_STREAMED = """
+question: Does it go on?
+expected: It does.
+run_time: seconds
+seed: 5
+world:
+  preset: lively
+  catalogue: {items: 100, creators: 20, topics: 5}
+  population: {users: 9000}
+platform: {slate_size: 4, retrain_every: 3h, training_delay: 1h}
+warm_up: 4h
+arms:
+  - {name: popular, recommender: popularity}
+  - {name: warm, recommender: popularity, config: {temperature: 0.5}}
+control: popular
+metrics: [dislike_rate, dwell_per_user_day]
+ab_test: {duration: 8h}
+counterfactual: {runs: 20, prefix: lived, trigger_within: 4h, follow: 4h}
+log: {stream: always}
+execution: {cell_users: 2000}
+"""
 SCENARIOS = {
-    "paired": _WORLD + "ab_test: {duration: 3d}\ncounterfactual: {runs: 30, k: 6, slate_size: 6}\n",
+    "paired": _WORLD + "ab_test: {duration: 3d}\ncounterfactual: {runs: 30, k: 6, slate_size: 6}\n"
+    "execution: {cell_users: 9}\n",
     "one world": _WORLD + "ab_test: {design: split, duration: 2d, training: pooled}\n"
     "counterfactual: {runs: 20, prefix: lived, follow: 1d}\n",
+    "streamed": _STREAMED,
 }
+IN_MEMORY = ("paired", "one world")
 _CHECKPOINT_SECONDS = 0.05
 _DAMAGED_AT = 0.75
 """Of a run in one go: about when a run is stopped whose files are then damaged."""
 _HANGS_SECONDS = 120.0
 REFUSED, FAILED, STOPPED = 2, 70, 130
+ALONE, TWO_JOBS, TWO_WORKERS = Labour(), Labour(jobs=2), Labour(workers=2)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A run in one go: what it found, and the wall clock it took."""
+    """A run in one go, in one process: what it found, and the wall clock it took.
+
+    Attributes:
+        hashes: of the rows of each event log on the disk, however they are cut into files.
+        told: of the event logs, by the manifest.
+        results: the file.
+        seconds: in one process.
+        seconds_of_workers: another such run, with two workers.
+    """
 
     hashes: dict[str, str]
+    told: dict[str, str]
     results: bytes
     seconds: float
+    seconds_of_workers: float
 
 
 @dataclass
@@ -102,7 +140,7 @@ class Place:
     def is_whole(self) -> bool:
         return self.is_begun and self.run.suffix != ".partial"
 
-    def go(self, jobs: int = 1) -> int:
+    def go(self, labour: Labour = ALONE) -> int:
         """Begin the run, or go on with it, in a process of its own; returns its id."""
         child = os.fork()
         if child:
@@ -113,20 +151,20 @@ class Place:
             with self.said.open("a") as said:  # what an earlier process still says stands beside it, not over it
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
-                code = self._work(jobs)
+                code = self._work(labour)
                 sys.stderr.flush()
         finally:
             os._exit(code)
 
-    def _work(self, jobs: int) -> int:
+    def _work(self, labour: Labour) -> int:
         console = Console(file=sys.stderr)
         try:
             if self.is_begun:
-                resume_run(self.run, labour=Labour(jobs), console=console, checkpoint_seconds=_CHECKPOINT_SECONDS)
+                resume_run(self.run, labour=labour, console=console, checkpoint_seconds=_CHECKPOINT_SECONDS)
             else:
                 loaded = components.load(str(self.folder / "small.yaml"))
                 run_scenario(
-                    loaded, out=self.folder, labour=Labour(jobs), console=console, command="campaign",
+                    loaded, out=self.folder, labour=labour, console=console, command="campaign",
                     checkpoint_seconds=_CHECKPOINT_SECONDS,
                 )  # fmt: skip
         except RunInterruptedError as interruption:
@@ -144,12 +182,12 @@ class Place:
         """What the last process said."""
         return self.said.read_text(errors="replace")
 
-    def finish(self) -> str:
+    def finish(self, labour: Labour = ALONE) -> str:
         """Go on until the run is whole: `identical`, or what went wrong."""
         for _ in range(3):
             if self.is_whole:
                 break
-            code = wait(self.go())
+            code = wait(self.go(labour))
             if code == REFUSED:
                 return f"refused: {self.output().strip()}"
             if code:
@@ -159,17 +197,47 @@ class Place:
     def compare(self) -> str:
         """Whether the run that is whole equals the one in one go."""
         reference = REFERENCES[self.scenario]
-        if hashes_of(self.run) != reference.hashes or (self.run / "results.json").read_bytes() != reference.results:
+        try:
+            hashes = hashes_of(self.run)
+        except LogFileError as error:
+            return f"unreadable: {error}"
+        if hashes != reference.hashes or (self.run / "results.json").read_bytes() != reference.results:
             return "different"
-        manifest = json.loads((self.run / "manifest.json").read_text())
-        return "identical" if manifest["log_sha256"] == reference.hashes else "different manifest"
+        return "identical" if told_by(self.run) == reference.told else "different manifest"
+
+    def finish_after_workers(self, labour: Labour = ALONE) -> str:
+        """As `finish`, while workers of a command that was killed may still hold the run for a moment."""
+        outcome = self.finish(labour)
+        for _ in range(100):
+            if "still being written" not in outcome:
+                break
+            time.sleep(0.1)
+            outcome = self.finish(labour)
+        return outcome
 
 
 REFERENCES: dict[str, Reference] = {}
 
 
 def hashes_of(run: Path) -> dict[str, str]:
-    return {path.stem: log_hash(read_log(path)) for path in sorted((run / "events").glob("*.parquet"))}
+    """Hashes of the rows of all event logs of a run.
+
+    Raises:
+        LogFileError: one is damaged, or a part of it is missing.
+    """
+    logs = sorted((run / "events").iterdir())
+    return {path.name.removesuffix(".parquet"): log_hash(read_rows(path)) for path in logs}
+
+
+def read_rows(path: Path) -> EventLog:
+    """An event log in one file, or a streamed one."""
+    return EventLog.merge([rows for _, rows in read_cells(path)]) if path.is_dir() else read_log(path)
+
+
+def told_by(run: Path) -> dict[str, str]:
+    """Hashes of the event logs, as the manifest has them."""
+    told: dict[str, str] = json.loads((run / "manifest.json").read_text())["log_sha256"]
+    return told
 
 
 def wait(child: int, seconds: float = _HANGS_SECONDS) -> int:
@@ -213,11 +281,18 @@ def make_references() -> None:
             assert code == 0, place.output()
             seconds = time.monotonic() - clock
             results = (place.run / "results.json").read_bytes()
-            REFERENCES[scenario] = Reference(hashes_of(place.run), results, seconds)
+            reference = Reference(hashes_of(place.run), told_by(place.run), results, seconds, 0.0)
+            REFERENCES[scenario] = reference
+        with new_place(scenario) as place:
+            clock = time.monotonic()
+            outcome = place.finish(TWO_WORKERS)
+            assert outcome == "identical", outcome
+            REFERENCES[scenario] = replace(reference, seconds_of_workers=time.monotonic() - clock)
 
 
 def pick(rng: np.random.Generator) -> str:
-    return list(SCENARIOS)[int(rng.integers(len(SCENARIOS)))]
+    """A scenario whose logs are held in memory."""
+    return IN_MEMORY[int(rng.integers(len(IN_MEMORY)))]
 
 
 Trial = Callable[[np.random.Generator], Iterator[str]]
@@ -226,8 +301,17 @@ Trial = Callable[[np.random.Generator], Iterator[str]]
 
 def killed(rng: np.random.Generator) -> Iterator[str]:
     """SIGKILL to a run, and to half of the goes that follow; the outcome of all is that of the run in the end."""
+    yield from killed_in(pick(rng), rng)
+
+
+def killed_streaming(rng: np.random.Generator) -> Iterator[str]:
+    """The same, of a run that streams its logs."""
+    yield from killed_in("streamed", rng)
+
+
+def killed_in(scenario: str, rng: np.random.Generator) -> Iterator[str]:
     kills = 0
-    with new_place(pick(rng)) as place:
+    with new_place(scenario) as place:
         while not place.is_whole:
             child = place.go()
             code = ended_before(child, float(rng.uniform(0, REFERENCES[place.scenario].seconds)))
@@ -265,21 +349,13 @@ def signalled(rng: np.random.Generator) -> Iterator[str]:
             yield place.finish()
 
 
-def worker_killed(rng: np.random.Generator) -> Iterator[str]:
-    """SIGKILL to a worker of two."""
+def job_killed(rng: np.random.Generator) -> Iterator[str]:
+    """SIGKILL to a worker of two that do arms."""
     with new_place("paired") as place:
-        child = place.go(jobs=2)
-        until = time.monotonic() + _HANGS_SECONDS
-        workers: list[int] = []
-        while not workers and time.monotonic() < until and not place.is_whole:
-            workers = [pid for pid in children_of(child) if "spawn_main" in command_of(pid)]
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 2 * REFERENCES["paired"].seconds)))
-        workers = [pid for pid in children_of(child) if "spawn_main" in command_of(pid)]
-        if not workers:
+        child = place.go(TWO_JOBS)
+        if not kill_a_worker(child, float(rng.uniform(0, 2 * REFERENCES["paired"].seconds)), rng):
             wait(child)
             return
-        os.kill(workers[int(rng.integers(len(workers)))], signal.SIGKILL)
         code = wait(child)
         if code == REFUSED and "pushback resume" not in place.output():
             yield f"no command to go on: {place.output().strip()}"
@@ -289,21 +365,77 @@ def worker_killed(rng: np.random.Generator) -> Iterator[str]:
             yield f"failed with {code}: {place.output().strip()}"
 
 
-def parent_killed(rng: np.random.Generator) -> Iterator[str]:
+def command_of_jobs_killed(rng: np.random.Generator) -> Iterator[str]:
     """SIGKILL to the command while its two workers work: they end with it, and the lock with the last of them."""
     with new_place("paired") as place:
-        child = place.go(jobs=2)
-        code = ended_before(child, float(rng.uniform(1, 4 * REFERENCES["paired"].seconds)))
-        if code is not None:
+        child = place.go(TWO_JOBS)
+        if ended_before(child, float(rng.uniform(1, 4 * REFERENCES["paired"].seconds))) is not None:
             return
         os.kill(child, signal.SIGKILL)
         wait(child)
-        for _ in range(100):
-            outcome = place.finish()
-            if "still being written" not in outcome:
-                break
-            time.sleep(0.1)
-        yield outcome
+        yield place.finish_after_workers()
+
+
+def worker_killed(rng: np.random.Generator) -> Iterator[str]:
+    """SIGKILL to a worker in which users live: another takes its place, and nobody has to go on with the run."""
+    yield from worker_killed_in(pick(rng), rng)
+
+
+def worker_killed_streaming(rng: np.random.Generator) -> Iterator[str]:
+    """The same, of a run that streams its logs."""
+    yield from worker_killed_in("streamed", rng)
+
+
+def worker_killed_in(scenario: str, rng: np.random.Generator) -> Iterator[str]:
+    with new_place(scenario) as place:
+        child = place.go(TWO_WORKERS)
+        if not kill_a_worker(child, float(rng.uniform(0, REFERENCES[scenario].seconds_of_workers)), rng):
+            wait(child)
+            return
+        code = wait(child)
+        yield f"failed with {code}: {place.output().strip()}" if code else place.compare()
+
+
+def command_of_workers_killed(rng: np.random.Generator) -> Iterator[str]:
+    """SIGKILL to the command while users live in its two workers; another number of workers goes on."""
+    yield from command_of_workers_killed_in(pick(rng), rng, with_a_worker=False)
+
+
+def both_killed_streaming(rng: np.random.Generator) -> Iterator[str]:
+    """The same, of a run that streams its logs and has, mostly, lost a worker before; at once, others go on."""
+    yield from command_of_workers_killed_in("streamed", rng, with_a_worker=True)
+
+
+def command_of_workers_killed_in(scenario: str, rng: np.random.Generator, with_a_worker: bool) -> Iterator[str]:
+    with new_place(scenario) as place:
+        child = place.go(TWO_WORKERS)
+        seconds = float(rng.uniform(0.1, 1)) * REFERENCES[scenario].seconds_of_workers
+        at = float(rng.uniform(0, seconds)) if with_a_worker else 0.0
+        deaths = with_a_worker and kill_a_worker(child, at, rng)
+        code = ended_before(child, seconds - at)
+        if code is not None:
+            if code:
+                yield f"failed with {code}: {place.output().strip()}"
+            return
+        os.kill(child, signal.SIGKILL)
+        wait(child)
+        yield from [place.finish_after_workers(Labour(workers=int(rng.integers(1, 4))))] * (1 + deaths)
+
+
+def kill_a_worker(command: int, seconds: float, rng: np.random.Generator) -> bool:
+    """SIGKILL to one of the workers of a command, so long after it has them; whether there was one."""
+    until = time.monotonic() + _HANGS_SECONDS
+    while not workers_of(command) and command_of(command) and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    workers = workers_of(command)
+    if workers:
+        os.kill(workers[int(rng.integers(len(workers)))], signal.SIGKILL)
+    return bool(workers)
+
+
+def workers_of(command: int) -> list[int]:
+    return [pid for pid in children_of(command) if "spawn_main" in command_of(pid)]
 
 
 def children_of(pid: int) -> list[int]:
@@ -428,12 +560,17 @@ class Fault:
 FAULTS = (
     Fault("SIGKILL at random moments", killed, 1.0),
     Fault("SIGINT or SIGTERM, once or twice", signalled, 0.2),
-    Fault("SIGKILL to one of two workers", worker_killed, 0.1),
-    Fault("SIGKILL to the command of two workers", parent_killed, 0.1),
+    Fault("SIGKILL to one of `--jobs 2`", job_killed, 0.1),
+    Fault("SIGKILL to the command of `--jobs 2`", command_of_jobs_killed, 0.1),
     Fault("disk full at random sizes", full_disk, 0.2),
     Fault("a file truncated at a random place", truncated, 0.5),
     Fault("a random bit of a file flipped", flipped, 0.5),
     Fault("a second command; a stale lock", stale_lock, 0.05),
+    Fault("SIGKILL to one of `--workers 2`", worker_killed, 0.1),
+    Fault("SIGKILL to one of `--workers 2`, streamed log", worker_killed_streaming, 0.1),
+    Fault("SIGKILL to the command of `--workers 2`", command_of_workers_killed, 0.1),
+    Fault("SIGKILL at random moments, streamed log", killed_streaming, 0.1),
+    Fault("SIGKILL to one of `--workers 2` and to the command, streamed log", both_killed_streaming, 0.1),
 )
 GOOD = ("identical", "identical, not needed", "refused, and named", "refused before it began")
 """What may become of a run. Never: another result, a traceback, a message that names no file or no command to go on."""
