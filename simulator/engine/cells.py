@@ -64,6 +64,7 @@ class Residents:
         world, behaviour: of these users alone.
         state, history: of these users alone; not changed.
         served: bool[len(users)], whose requests are served; None for everybody's.
+        tick: when it begins.
     """
 
     users: range
@@ -72,6 +73,7 @@ class Residents:
     state: UserState
     history: History
     served: Bool | None
+    tick: int
 
     def part(self, users: range) -> Residents:
         """Some of them; views.
@@ -86,6 +88,7 @@ class Residents:
             self.state.part(users),
             self.history.part(users),
             None if self.served is None else self.served[users.start : users.stop],
+            self.tick,
         )
 
 
@@ -133,9 +136,10 @@ class Host:
             terms.arm, terms.slate_size, terms.ingestion_delay, terms.batch_users, terms.longest_delay,
             residents.served, terms.call_seconds, self._stopwatch,
         )  # fmt: skip
+        self._tick = residents.tick
 
     def go_on(self, tick: int) -> None:
-        """Begin at a tick: whatever a sink was given of the time from then on is forgotten; once, before all else.
+        """Let a sink begin at a tick, the first or a later one: what it was given from then on is forgotten.
 
         Raises:
             LogFileError, OSError: the sink cannot go on from there.
@@ -174,16 +178,15 @@ class Host:
             if heartbeat is not None:
                 heartbeat(tick, n)
 
-        if not self._pool.run_until(tick, self._recommender, eligible, count, stop_at=stop_at):
-            return Stride(False, now, n_requests)
-        clock = perf_counter()
-        self._recorder.passed(tick)
-        self._stopwatch.add("log", clock)
+        while self._tick < tick:
+            until = min(tick, self._tick + self._recorder.look_ahead())
+            if not self._pool.run_until(until, self._recommender, eligible, count, stop_at=stop_at):
+                return Stride(False, now, n_requests)
+            clock = perf_counter()
+            self._recorder.passed(until)
+            self._stopwatch.add("log", clock)
+            self._tick = until
         return Stride(True, float(tick), n_requests)
-
-    def look_ahead(self) -> int:
-        """Most ticks that the next `run_until` should be long, so that rows fit into memory."""
-        return self._recorder.look_ahead()
 
     def flush(self) -> None:
         """Put the rows that were given to a sink to where they last; right after `run_until`.
@@ -215,7 +218,7 @@ class Crew(Protocol):
     """All users of one simulation, wherever they live: see `Host`."""
 
     def go_on(self, tick: int) -> None:
-        """Begin at a tick."""
+        """Let sinks begin at a tick."""
         ...
 
     def load(self, model: State) -> None:
@@ -224,10 +227,6 @@ class Crew(Protocol):
 
     def run_until(self, tick: int, eligible: Bool, heartbeat: Heartbeat | None) -> object:
         """Serve every request that is due before `tick`."""
-        ...
-
-    def look_ahead(self) -> int:
-        """Most ticks that the next `run_until` should be long."""
         ...
 
     def flush(self) -> None:

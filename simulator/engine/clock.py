@@ -186,7 +186,7 @@ def simulate(
         service.workplace.call_seconds, sinks, keeps,
     )  # fmt: skip
     n_users, place = world.population.n_users, service.workplace
-    everybody = Residents(range(n_users), world, behaviour, now.users, now.history, users)
+    everybody = Residents(range(n_users), world, behaviour, now.users, now.history, users, now.tick)
     cells = cut_population(n_users, place.cell_users) if sinks is None else sinks.cells
     if sinks is not None:
         sinks.begin()
@@ -242,7 +242,6 @@ def _users(env: simpy.Environment, live: _Live, pace: Pace, heartbeat: Heartbeat
         horizon = int(env.peek())
         if pace.look_ahead is not None:
             horizon = min(horizon, int(env.now) + pace.look_ahead)
-        horizon = min(horizon, int(env.now) + live.crew.look_ahead())
         horizon = live.checkpoint.cut(int(env.now), horizon)
         live.crew.run_until(horizon, live.eligible, heartbeat)
         live.checkpoint.reached(partial(live.state, horizon))

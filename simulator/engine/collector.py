@@ -83,7 +83,7 @@ class Sink(Receiver, Protocol):
         ...
 
     def look_ahead(self) -> int:
-        """Most ticks that users should now run ahead of the clock, so that rows fit into memory."""
+        """Most ticks until `passed` is next to be told, so that rows fit into memory."""
         ...
 
     def passed(self, tick: int) -> None:

@@ -95,9 +95,10 @@ class LogWriter:
         self._stop = np.array([cell.stop for cell in cells])
         self._buffers = [Collector() for _ in cells]
         self._n_parts = [0] * len(cells)
+        self._n_rows = np.zeros(len(cells), np.int64)
         self._most = max(part_rows, _LEAST_ROWS * len(cells))
         self._look_ahead = _FIRST_LOOK_AHEAD
-        self._buffered = self._since_passed = self._begin = 0
+        self._since_passed = self._begin = 0
 
     def go_on(self, tick: int) -> None:
         """Begin at a tick: parts of these cells from then on, which an earlier writer has left, are removed.
@@ -129,25 +130,26 @@ class LogWriter:
         rows = served.item.size
         if not rows:
             return
-        self._buffered += rows
         self._since_passed += rows
         user = served.user
         cell = np.searchsorted(self._first, user, side="right") - 1
         if (np.diff(user) < 0).any() or cell[0] < 0 or (user >= self._stop[cell]).any():
             raise ValueError(f"served: got users {user[0]} to {user[-1]}, expected those of the cells, in order")
-        if cell[0] == cell[-1]:
-            self._buffers[cell[0]].add(served)
-            return
-        for nth in np.unique(cell):
+        for nth in range(cell[0], cell[-1] + 1):
             first, last = np.searchsorted(cell, [nth, nth + 1])
-            self._buffers[nth].add(served.rows(slice(first, last)))
+            if first < last:
+                self._buffers[nth].add(served.rows(slice(first, last)))
+                self._n_rows[nth] += (last - first) * served.item.shape[1]
 
     def look_ahead(self) -> int:
-        """Most ticks that users should now run ahead of the clock, so that rows fit into memory."""
+        """Most ticks until `passed` is next to be told, so that rows fit into memory."""
         return self._look_ahead
 
     def passed(self, tick: int) -> None:
-        """Every request before a tick has been added: what is kept may be written, and is where it fills a part.
+        """Every request before a tick has been added: what is kept may be written, and is where it has become too much.
+
+        The fullest cells are written, so that cells take turns: where all were written at a time, workers that meet at
+        the same tick would wait for each other's writing.
 
         Raises:
             OSError: a part cannot be written.
@@ -157,8 +159,8 @@ class LogWriter:
         elif self._since_passed < self._most // 4:
             self._look_ahead *= 2
         self._since_passed = 0
-        if self._buffered >= self._most:
-            self.flush()
+        while self._n_rows.sum() >= self._most:
+            self._write(int(self._n_rows.argmax()))
 
     def flush(self) -> None:
         """Write what is kept; right after `passed` only: at the end of a log, or at a checkpoint.
@@ -166,14 +168,17 @@ class LogWriter:
         Raises:
             OSError: a part cannot be written.
         """
-        for nth, buffer in enumerate(self._buffers):
-            if buffer.batches:
-                folder = self._cells[nth].folder
-                folder.mkdir(exist_ok=True)
-                write_log(folder / f"part-{self._n_parts[nth]:04d}.parquet", self._arm, buffer.take())
-                sync(folder)  # names outlive a power cut then, as the files already do
-                self._n_parts[nth] += 1
-        self._buffered = 0
+        for nth in np.flatnonzero(self._n_rows).tolist():
+            self._write(nth)
+
+    def _write(self, nth: int) -> None:
+        """Write a part of a cell."""
+        folder = self._cells[nth].folder
+        folder.mkdir(exist_ok=True)
+        write_log(folder / f"part-{self._n_parts[nth]:04d}.parquet", self._arm, self._buffers[nth].take())
+        sync(folder)  # names outlive a power cut then, as the files already do
+        self._n_parts[nth] += 1
+        self._n_rows[nth] = 0
 
 
 @dataclass(frozen=True)

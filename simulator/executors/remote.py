@@ -175,11 +175,6 @@ class RemoteCrew:
         self._all([order] * len(self._posts), heartbeat)
         self._journal.append(order)
 
-    def look_ahead(self) -> int:
-        """As `Crew` says."""
-        ticks: list[int] = self._all([Order("look_ahead")] * len(self._posts))
-        return min(ticks)
-
     def flush(self) -> None:
         """As `Crew` says. Who has to live through the simulation again then begins to write here."""
         self._all([Order("flush")] * len(self._posts))

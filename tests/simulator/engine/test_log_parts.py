@@ -84,7 +84,10 @@ def test_a_stopped_simulation_goes_on_with_its_files(tmp_path, small_parts, stop
     cells = cut_population(6, 4)
     stages = Stages(kept, Period(None, lambda: next(asked)))
     with pytest.raises(StoppedError):
-        streamed(events, world, built, beginning(world, built), DAY, cells, 10, checkpoint=stages.checkpoint("ab_test"))
+        streamed(
+            events, world, built, beginning(world, built), DAY, cells, 10, checkpoint=stages.checkpoint("ab_test"),
+            pace=Pace(look_ahead=2 * HOUR),
+        )  # fmt: skip
     again = Stages(CheckpointFiles(tmp_path / "checkpoints", "0" * 64)).checkpoint("ab_test")
     going_on, _ = again.resume(beginning(world, built))
     assert 0 < going_on.tick < DAY

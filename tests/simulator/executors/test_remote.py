@@ -92,7 +92,7 @@ def test_who_lives_again_leaves_what_a_checkpoint_stands_on(tmp_path):
     sinks = StreamedLog(tmp_path, built.arm, (range(2), range(2, 4)))
     moments = chain([False] * 10, [True], repeat(False))  # settle, go_on, load, run_until and flush; then in run_until
     terms = Terms(built.arm, built.build, 4, 0, 99, 0, None, sinks)
-    everybody = Residents(range(4), world, BEHAVIOUR, start.users, start.history, None)
+    everybody = Residents(range(4), world, BEHAVIOUR, start.users, start.history, None, 0)
     workers = MortalWorkers(2, lambda: next(moments))
     crew = remote.RemoteCrew(workers, terms, everybody, sinks.cells)
     crew.go_on(0)
