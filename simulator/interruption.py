@@ -43,11 +43,13 @@ class Interruption:
         flag: raised when the run is asked to stop.
         signal: the one that asked first; None so far.
         patient: whether there is something to come to that takes a moment; else the first signal ends the run.
+        orderly: whether the run has come to a good place when it stops, and has the time to keep what it has.
     """
 
     flag: Flag
     signal: signal.Signals | None = None
     patient: bool = False
+    orderly: bool = False
 
     def handle(self, number: int, _: FrameType | None) -> None:
         """Take a signal.
@@ -56,6 +58,7 @@ class Interruption:
             StoppedError: it ends the run at once.
         """
         first = self.signal is None
+        self.orderly = first and self.patient
         self.signal = self.signal or signal.Signals(number)
         self.flag.value = 1
         if first and self.patient:

@@ -254,6 +254,8 @@ def _complete(
             manifest = replace(manifest, directory="")
             _write(folder / MANIFEST_FILE, manifest_to_json(manifest))
         except KeyboardInterrupt:
+            if interruption.orderly:
+                stages.keep_waiting()
             raise _interrupted(part, again, interruption) from None
         except WorkerDiedError as error:
             if interruption.signal is not None:  # which went to the workers, too
@@ -453,7 +455,9 @@ def _outcomes(
     for _ in range(n_workers):
         studies.put(study)
     try:
-        yield from done_by_workers(n_workers, names, _run_here, _adopt, (_Given(studies, stages, lock, messages),))
+        yield from done_by_workers(
+            n_workers, names, _run_here, _adopt, (_Given(studies, stages.elsewhere(), lock, messages),)
+        )
     finally:
         messages.put(None)
         listener.join(_LISTENER_SECONDS)

@@ -93,10 +93,15 @@ class Stages:
     under_way: str = ""
     took: dict[str, float] = field(default_factory=dict)
     _before: dict[str, float] = field(default_factory=dict)
+    _waiting: list[Callable[[], None]] = field(default_factory=list)
 
     def within(self, place: str, arm: str) -> Stages:
         """Those of a part of the run, such as one arm."""
         return replace(self, place=f"{self.place}{place}/", arm=arm, under_way="", took={}, _before={})
+
+    def elsewhere(self) -> Stages:
+        """The same for another process: what waits to be kept waits here."""
+        return replace(self, _waiting=[])
 
     def once(
         self,
@@ -105,6 +110,7 @@ class Stages:
         *,
         like: Callable[[], UserState] | None = None,
         least_seconds: float = 0.0,
+        at_a_stop: bool = False,
     ) -> T:
         """The result of a stage: read if it is kept, else made, and kept.
 
@@ -113,6 +119,7 @@ class Stages:
             make: does it.
             like: gives users of the same model, where the result has any.
             least_seconds: what took less is not kept, as it is soon done again.
+            at_a_stop: but by `keep_waiting` it is.
 
         Raises:
             StoppedError: the run is asked to stop.
@@ -129,10 +136,25 @@ class Stages:
         clock = monotonic()
         result = make()
         self.took[name] = monotonic() - clock + self._before.pop(name, 0.0)
-        if self.files is not None and self.took[name] >= least_seconds:
+        if self.took[name] >= least_seconds:
+            self._keep(name, result)
+        elif at_a_stop:
+            self._waiting.append(lambda: self._keep(name, result))
+        return result
+
+    def keep_waiting(self) -> None:
+        """Keep what was not worth it while the run went on, now that it stops.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        while self._waiting:
+            self._waiting.pop()()
+
+    def _keep(self, name: str, result: object) -> None:
+        if self.files is not None:
             self.files.write(self.place + name, result, arm=self.arm, seconds=self.took[name])
             shutil.rmtree(self.files.folder / (self.place + name), ignore_errors=True)
-        return result
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Of a stage that may take long."""

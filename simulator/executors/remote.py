@@ -29,7 +29,7 @@ from simulator.world.state import UserState, joined
 
 _OURS = (EngineError, BehaviourError, RecommenderError, LogFileError)
 MOST_DEATHS = 3
-"""Workers of one simulation that are replaced; whoever kills more will kill the next one, too."""
+"""Workers of the same users that are replaced in a simulation; who kills more will kill the next one, too."""
 _STRIDE_SECONDS = 1.0
 _CALLS_IN_A_BATCH = 3
 """Parts that are asked for each batch, and each may take its time: recommend, respond, advance."""
@@ -128,12 +128,14 @@ class _Post:
         settle: how its users began.
         orders: still to be carried out; the last one is what the crew waits for, earlier ones are the journal's.
         asked_at: when it was last told something.
+        deaths: workers of these users that died.
         tick: about where its users are, once it has said so.
     """
 
     settle: Order
     orders: deque[Order] = field(default_factory=deque)
     asked_at: float = 0.0
+    deaths: int = 0
     tick: float | None = None
 
 
@@ -154,7 +156,6 @@ class RemoteCrew:
         self._posts = [_Post(Order("settle", (terms_sent, everybody.part(users)))) for users in shares]
         self._begin: list[Order] = []
         self._journal: list[Order] = []
-        self._deaths = 0
         self._all([post.settle for post in self._posts])
 
     def go_on(self, tick: int) -> None:
@@ -243,14 +244,15 @@ class RemoteCrew:
         self._workers.tell(worker, post.orders[0])
 
     def _bring_back(self, worker: int, order: Order, reason: str) -> None:
-        self._deaths += 1
-        if self._deaths > MOST_DEATHS:
+        post = self._posts[worker]
+        post.deaths += 1
+        if post.deaths > MOST_DEATHS:
+            users = post.settle.args[1].users
             raise WorkerDiedError(
-                f"arm {self._terms.arm}: {self._deaths} workers died, the last one {reason}; expected at most "
-                f"{MOST_DEATHS} in a simulation (out of memory? try fewer workers)"
+                f"arm {self._terms.arm}: {post.deaths} workers of users {users.start} to {users.stop - 1} died, the "
+                f"last one {reason}; expected at most {MOST_DEATHS} in a simulation (out of memory? try fewer workers)"
             )
         self._workers.replace(worker)
-        post = self._posts[worker]
         again = [] if order is post.settle else [post.settle, *self._begin, *self._journal]
         post.orders = deque([*again, order])
         self._tell_next(worker)

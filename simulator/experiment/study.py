@@ -129,7 +129,7 @@ def prepare(
         policy: builds the logging policy.
         arms: arm -> how to build its recommender; their longest window decides how much history is kept.
         watch: told of progress.
-        stages: keeps the warm-up, if it took as long as a checkpoint is to be away from the next.
+        stages: keeps the warm-up: at once if it took as long as a checkpoint is to be away from the next.
         events: where logs are written that the scenario wants to be streamed; None holds them in memory all the same.
         executor: where users live; None: in this process.
 
@@ -147,8 +147,9 @@ def prepare(
         "warm_up",
         lambda: warm_up(scenario, world, policy, length, watch, stages, sinks, executor),
         like=lambda: behaviour_of(world).begin(world),
-        least_seconds=stages.period.seconds
-        or 0.0,  # its world is all of a run's users: a tenth of what it took to make
+        # Its world is all of a run's users: to write them may take a tenth of what it took to make them.
+        least_seconds=stages.period.seconds or 0.0,
+        at_a_stop=True,
     )
     if streamed is not None:
         rehearse_streamed(streamed)

@@ -171,6 +171,7 @@ def test_a_signal_is_answered_at_once_and_the_run_goes_on_with_workers(
     assert "finishing the current round, again to stop now" in told
     [part] = (tmp_path / "cut" / "small").iterdir()
     assert f"pushback resume {part}" in told
+    assert (part / "checkpoints" / "world" / "warm_up.json").exists()
     result = resume(part)
     assert result.exit_code == 0, result.output
     assert same(whole, part.with_suffix(""))
