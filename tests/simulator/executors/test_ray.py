@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from simulator.engine.cells import cut_population
 from simulator.engine.clock import Service, Trajectory, Workplace
+from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash
+from simulator.engine.log_parts import StreamedLog, read_cells
+from simulator.workers import WorkerDiedError
 from simulator.world.behaviour import UtilityBehaviour
 from tests.simulator.engine.test_cells import BEHAVIOURS, assert_same, lived
 from tests.simulator.engine.worlds import DAY, HOUR, Responsive, service, small_world
@@ -27,6 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
 
+from simulator.executors import ray_actors  # noqa: E402
 from simulator.executors.ray_actors import RayWorkers, in_ray  # noqa: E402
 
 NODE = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
@@ -109,3 +114,27 @@ def test_a_node_that_goes_takes_nothing_with_it(cluster, monkeypatch):
     built = service(retrain_every="6h", ingestion_delay="1h")
     whole = lived(small_world(users=12), UtilityBehaviour(), built, DAY)
     assert_same(lived_while_a_node_goes(cluster, 4, replace(built, build=Lingering), monkeypatch), whole, HOUR)
+
+
+def test_a_node_that_goes_and_leaves_too_few_cpus_ends_the_run_with_an_error(cluster, monkeypatch):
+    monkeypatch.setattr(ray_actors, "PLACE_SECONDS", 20.0)
+    built = replace(service(retrain_every="6h", ingestion_delay="1h"), build=Lingering)
+    message = r"--ray: got no CPU for worker \d of 6 within 20 s, expected a free one for each of them"
+    with pytest.raises(WorkerDiedError, match=message):
+        lived_while_a_node_goes(cluster, 6, built, monkeypatch)
+
+
+def test_more_workers_than_cpus_are_an_error(address, monkeypatch):
+    monkeypatch.setattr(ray_actors, "PLACE_SECONDS", 10.0)
+    with in_ray(address, 5) as executor, pytest.raises(WorkerDiedError, match=r"got no CPU for worker \d of 5 within"):
+        lived(small_world(), UtilityBehaviour(), replace(service(), workplace=Workplace(executor, 1)), DAY)
+
+
+def test_actors_stream_the_same_log(address, tmp_path):
+    world, built = small_world(users=11), service("growing", retrain_every="6h", ingestion_delay="1h")
+    whole = lived(world, UtilityBehaviour(), built, DAY)
+    sinks = StreamedLog(tmp_path / "events", built.arm, cut_population(11, 3))
+    with in_ray(address, 3) as executor:
+        spread = lived(world, UtilityBehaviour(), replace(built, workplace=Workplace(executor)), DAY, sinks=sinks)
+    assert log_hash(EventLog.merge([log for _, log in read_cells(sinks.folder)])) == log_hash(whole.log)
+    assert not len(spread.log)
