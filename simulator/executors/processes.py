@@ -10,6 +10,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from simulator.engine.serving import EngineError
+from simulator.executors.lines import Line
 from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
 from simulator.workers import SPAWN, prepare_worker
 
@@ -25,7 +26,7 @@ class ProcessWorkers:
         self.n, self._held = n, held
         started = [_start(held) for _ in range(n)]
         self._process: list[SpawnProcess] = [process for process, _ in started]
-        self._line: list[Connection[Order, Answer]] = [line for _, line in started]
+        self._line = [line for _, line in started]
 
     def share(self, value: Any) -> Any:
         """As it is: each process is sent its own."""
@@ -48,13 +49,13 @@ class ProcessWorkers:
 
     def answers(self, busy: Sequence[int], seconds: float) -> Mapping[int, Answer]:
         """As `Workers` says."""
-        lines = {self._line[worker]: worker for worker in busy}
+        workers = {self._line[worker].fileno(): worker for worker in busy}
         found: dict[int, Answer] = {}
-        for line in connection.wait(list(lines), seconds):
-            assert isinstance(line, Connection)
-            worker = lines[line]
+        for descriptor in connection.wait(list(workers), seconds):
+            assert isinstance(descriptor, int)
+            worker = workers[descriptor]
             try:
-                found[worker] = line.recv()
+                found[worker] = self._line[worker].recv()
             except (EOFError, OSError):
                 self._process[worker].join(_END_SECONDS)
                 found[worker] = Died(f"with exit code {self._process[worker].exitcode}")
@@ -96,17 +97,17 @@ def in_processes(n: int, held: object = None) -> Iterator[Elsewhere]:
         workers.end()
 
 
-def _start(held: object) -> tuple[SpawnProcess, Connection[Order, Answer]]:
+def _start(held: object) -> tuple[SpawnProcess, Line]:
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_work, args=(theirs, held), daemon=True)
     process.start()
     theirs.close()
-    return process, ours
+    return process, Line(ours)
 
 
-def _work(line: Connection[Answer, Order], _held: object) -> None:
+def _work(connection: Connection[Any, Any], _held: object) -> None:
     prepare_worker()
-    seat = Seat()
+    line, seat = Line(connection), Seat()
     while True:
         try:
             order = line.recv()
