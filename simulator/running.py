@@ -111,8 +111,8 @@ class Labour:
 
     @property
     def processes(self) -> int:
-        """How many of this machine do what arms do not."""
-        return self.jobs if self.ray is not None else max(self.jobs, self.workers)
+        """How many of this machine do what arms do not, such as computing metrics from streamed logs."""
+        return max(self.jobs, min(self.workers, os.cpu_count() or 1))
 
     @contextmanager
     def executor(self, lock: Lock) -> Iterator[Executor | None]:
