@@ -447,17 +447,9 @@ def _outcomes(
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
     names = [(arm,) for arm in arms]
-    # A process that starts another writes it what it is given, and forever if that one dies before it has read much:
-    # a queue has a thread of its own to write.
-    studies: Queue[Study] = SPAWN.Queue()
-    studies.cancel_join_thread()
-    n_workers = min(jobs, len(arms))
-    for _ in range(n_workers):
-        studies.put(study)
+    inherited = _Inherited(stages.elsewhere(), lock, messages)
     try:
-        yield from done_by_workers(
-            n_workers, names, _run_here, _adopt, (_Given(studies, stages.elsewhere(), lock, messages),)
-        )
+        yield from done_by_workers(min(jobs, len(arms)), names, _run_here, _adopt, (study,), (inherited,))
     finally:
         messages.put(None)
         listener.join(_LISTENER_SECONDS)
@@ -488,24 +480,23 @@ _LISTENER_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class _Given:
-    """What a worker process is given when it starts; the lock so that it is held as long as the worker lives."""
+class _Inherited:
+    """What a worker process has from its start; the lock so that it is held as long as the worker lives."""
 
-    studies: Queue[Study]
     stages: Stages
     lock: Lock
     messages: Queue[tuple[str, str, float, float, int] | None]
 
 
-_worker: list[tuple[_Given, Study]] = []
-"""In a worker process: what it was given, and its study."""
+_worker: list[tuple[_Inherited, Study]] = []
+"""In a worker process: what it has from its start, and its study."""
 
 
-def _adopt(given: _Given) -> None:
-    _worker.append((given, given.studies.get()))
+def _adopt(inherited: _Inherited, study: Study) -> None:
+    _worker.append((inherited, study))
 
 
 def _run_here(name: str) -> ArmOutcome | ArmFailure:
-    given, study = _worker[0]
-    put = throttled(lambda *message: given.messages.put(message))
-    return _run_arm(study, name, given.stages, put)
+    inherited, study = _worker[0]
+    put = throttled(lambda *message: inherited.messages.put(message))
+    return _run_arm(study, name, inherited.stages, put)

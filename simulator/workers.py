@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import Queue
+from multiprocessing.reduction import ForkingPickler
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -29,6 +31,7 @@ def done_by_workers(
     work: Callable[..., Result],
     adopt: Callable[..., None],
     given: tuple[Any, ...],
+    inherited: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
     """Results of tasks as they are done, in any order.
 
@@ -38,13 +41,21 @@ def done_by_workers(
         work: does a task in a worker; a function of a module, as `adopt`.
         adopt: called once in each worker before its first task.
         given: arguments of `adopt`: what all tasks share.
+        inherited: its first arguments, which can be had only from whoever starts the process, such as locks; small.
 
     Raises:
         WorkerDiedError: a worker died.
         StoppedError: the tasks were asked to stop, and all have.
         Exception: whatever a task raised; the workers are then stopped.
     """
-    executor = ProcessPoolExecutor(n_workers, SPAWN, _start, (adopt, given))
+    # Who starts a process writes it what it inherits, and forever if that one dies before it has read much; a queue has
+    # a thread of its own to write. It would only print what pickling raises.
+    pickled = bytes(ForkingPickler.dumps(given))
+    parcels: Queue[bytes] = SPAWN.Queue()
+    parcels.cancel_join_thread()
+    for _ in range(n_workers):
+        parcels.put(pickled)
+    executor = ProcessPoolExecutor(n_workers, SPAWN, _start, (adopt, inherited, parcels))
     try:
         stopped: BaseException | None = None
         # No name for the list: it would keep every result until the end.
@@ -68,9 +79,9 @@ def done_by_workers(
         executor.shutdown(cancel_futures=True)
 
 
-def _start(adopt: Callable[..., None], given: tuple[Any, ...]) -> None:
+def _start(adopt: Callable[..., None], inherited: tuple[Any, ...], parcels: Queue[bytes]) -> None:
     prepare_worker()
-    adopt(*given)
+    adopt(*inherited, *ForkingPickler.loads(parcels.get()))
 
 
 def prepare_worker() -> None:
