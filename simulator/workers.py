@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
@@ -59,24 +59,34 @@ def done_by_workers(
     try:
         stopped: BaseException | None = None
         # No name for the list: it would keep every result until the end.
-        for future in as_completed([executor.submit(work, *task) for task in tasks]):
+        for future in as_completed(_submitted(executor, work, tasks)):
             if isinstance(future.exception(), StoppedError):
                 stopped = future.exception()  # the others come to a good place, too
             else:
                 yield future.result()
         if stopped is not None:
             raise stopped
-    except BrokenProcessPool as error:
-        raise WorkerDiedError(
-            "a worker process died (out of memory, or a script that begins its work when imported?); try one job"
-        ) from error
-    except BaseException:
-        # Workers that are busy would be waited for; their work is lost in any case.
+    except BaseException as error:
+        # Workers would be waited for: those that are busy, whose work is lost in any case, and one that was just being
+        # started when another died, which the pool forgets to end.
         for process in multiprocessing.active_children():
             process.kill()
+        if isinstance(error, BrokenProcessPool):
+            raise WorkerDiedError(
+                "a worker process died (out of memory, or a script that begins its work when imported?); try one job"
+            ) from error
         raise
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _submitted(
+    executor: ProcessPoolExecutor, work: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]
+) -> list[Future[Result]]:
+    try:
+        return [executor.submit(work, *task) for task in tasks]
+    except OSError as error:  # the pool is breaking at this very moment, and has closed what it wakes itself with
+        raise BrokenProcessPool(str(error)) from error
 
 
 def _start(adopt: Callable[..., None], inherited: tuple[Any, ...], parcels: Queue[bytes]) -> None:
