@@ -36,7 +36,7 @@ from simulator.engine.cells import CELL_USERS, cut_population
 from simulator.engine.clock import Service, simulate
 from simulator.engine.collector import Served
 from simulator.engine.log import EventLog
-from simulator.engine.log_parts import LogWriter, stored_cell
+from simulator.engine.log_parts import StreamedLog, stored_cell
 from simulator.engine.snapshot import genesis
 from simulator.experiment.cell_metrics import StreamedTest, measure_cell
 from simulator.scenario import schema
@@ -225,7 +225,9 @@ def write_cells(cells: tuple[range, ...]) -> Work:
     limit = folder / f"limit-{os.getpid()}.parquet"
     for nth, users in enumerate(cells):
         clock = Moment()
-        writer = LogWriter(folder / ARM, ARM, [users])
+        sinks = StreamedLog(folder / ARM, ARM, (users,))
+        sinks.begin()
+        writer = sinks.sink(users)
         writer.go_on(0)
         for call in calls:
             if isinstance(call, int):
