@@ -23,7 +23,7 @@ from recommenders.base import Recommender
 from recommenders.registry import build
 from simulator.allocator import keep_freed_memory
 from simulator.engine.cells import Executor
-from simulator.engine.checkpoints import Period, Stages
+from simulator.engine.checkpoints import Period, Stages, StoppedError
 from simulator.engine.log_files import log_hash
 from simulator.engine.serving import BUILDING, EngineError, build_recommender
 from simulator.executors.processes import in_processes
@@ -245,7 +245,14 @@ def _complete(
         stages = Stages(checkpoint_files(part, manifest), Period(checkpoint_seconds, Asked(interruption.flag)))
         try:
             with labour.executor(lock) as executor:
-                results, manifest = _run(loaded, part, manifest, stages, interruption, lock, labour, executor, console)
+                try:
+                    results, manifest = _run(
+                        loaded, part, manifest, stages, interruption, lock, labour, executor, console
+                    )
+                except StoppedError:
+                    if interruption.orderly:
+                        stages.keep_waiting()
+                    raise
             _write(part / RESULTS_FILE, results_to_json(results))
             _write(part / MANIFEST_FILE, manifest_to_json(manifest))
             thin_logs(part, loaded.scenario)
@@ -254,8 +261,6 @@ def _complete(
             manifest = replace(manifest, directory="")
             _write(folder / MANIFEST_FILE, manifest_to_json(manifest))
         except KeyboardInterrupt:
-            if interruption.orderly:
-                stages.keep_waiting()
             raise _interrupted(part, again, interruption) from None
         except WorkerDiedError as error:
             if interruption.signal is not None:  # which went to the workers, too

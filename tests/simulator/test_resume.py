@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -146,6 +147,24 @@ def test_a_table_of_items_is_found_from_elsewhere(
     monkeypatch.chdir(tmp_path / "elsewhere")
     result = resume(part)
     assert result.exit_code == 0, result.output
+
+
+def test_a_disk_that_is_full_as_a_run_stops_is_told(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise StoppedError
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("simulator.running.run_arm", stop)
+    monkeypatch.setattr("simulator.interruption.Interruption.handle", lambda self, *_: setattr(self, "orderly", True))
+    monkeypatch.setattr("simulator.engine.checkpoints.Stages.keep_waiting", full)
+    _, said = run_whole(scenario, tmp_path / "out", code=2)
+    assert "No space left on device" in said
+    assert "once this is mended: pushback resume" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
