@@ -55,6 +55,7 @@ def done_by_workers(
     parcels.cancel_join_thread()
     for _ in range(n_workers):
         parcels.put(pickled)
+    del pickled  # which may be as large as all users and their log
     executor = ProcessPoolExecutor(n_workers, SPAWN, _start, (adopt, inherited, parcels))
     try:
         stopped: BaseException | None = None
