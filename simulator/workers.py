@@ -86,7 +86,9 @@ def _submitted(
 ) -> list[Future[Result]]:
     try:
         return [executor.submit(work, *task) for task in tasks]
-    except OSError as error:  # the pool is breaking at this very moment, and has closed what it wakes itself with
+    except (OSError, ValueError) as error:
+        # The pool is breaking at this very moment: it has closed what it wakes itself with, or what it was about to
+        # hand to a worker (the latter is a ValueError of starting a process).
         raise BrokenProcessPool(str(error)) from error
 
 

@@ -15,9 +15,10 @@ from math import inf
 from time import perf_counter
 from typing import Protocol
 
-from recommenders.base import Bool, Recommender, State
-from simulator.engine.collector import Forwarder, Keeper, Recorder, Sinks, Taken
+from recommenders.base import Bool, Int64, Recommender, State, UInt8
+from simulator.engine.collector import Forwarder, Keeper, Moments, Recorder, Sinks, Taken, moments, put
 from simulator.engine.history import History
+from simulator.engine.log import EventLog
 from simulator.engine.pool import Heartbeat, Stopwatch, UserPool
 from simulator.engine.serving import blaming, build_recommender, limited
 from simulator.world.behaviour import Behaviour, part_of
@@ -118,6 +119,18 @@ class Stride:
     n_requests: int
 
 
+class Memory(Protocol):
+    """Bytes that several processes share."""
+
+    def map(self) -> UInt8:
+        """All of them, to be read and written.
+
+        Raises:
+            OSError: the system gives no place for them.
+        """
+        ...
+
+
 class Host:
     """The users that live in one process, served by one recommender. Everything it is told, it can be told again."""
 
@@ -199,11 +212,37 @@ class Host:
         self._stopwatch.add("log", clock)
 
     def take(self) -> Taken:
-        """What was kept of what happened since last asked."""
+        """What was kept of what happened since last taken."""
         clock = perf_counter()
         taken = self._recorder.take()
         self._stopwatch.add("log", clock)
         return taken
+
+    def moments(self) -> Moments:
+        """Of the requests whose rows `take` would give, in order."""
+        clock = perf_counter()
+        found = moments(self._recorder.log(), self._terms.slate_size)
+        self._stopwatch.add("log", clock)
+        return found
+
+    def put(self, memory: Memory, n_rows: int, places: Int64) -> None:
+        """Write the rows that `take` would give to their places in a log of all users, in memory that is shared.
+
+        Args:
+            memory: of the log, as `EventLog.over` lays it out.
+            n_rows: of all users.
+            places: int64[n], of the requests in order.
+
+        Raises:
+            OSError: the memory cannot be had.
+        """
+        clock = perf_counter()
+        put(self._recorder.log(), places, EventLog.over(memory.map(), n_rows), self._terms.slate_size)
+        self._stopwatch.add("log", clock)
+
+    def drop(self) -> None:
+        """As `take`, for who has it already."""
+        self._recorder.take()
 
     def state(self) -> tuple[UserState, History]:
         """The users as they are; not a copy."""

@@ -117,10 +117,14 @@ class Sinks(Protocol):
 
 
 class Recorder(Sink, Protocol):
-    """Takes what happens to the users of a process, and gives it to who asks."""
+    """Takes what happens to the users of a process, and gives it to who asks, once all users are at the same tick."""
+
+    def log(self) -> EventLog:
+        """The rows that were kept since last taken."""
+        ...
 
     def take(self) -> Taken:
-        """What was kept since last asked, once all users have come to the same tick."""
+        """What was kept since last taken."""
         ...
 
 
@@ -159,6 +163,10 @@ class Forwarder:
     def flush(self) -> None:
         """As the sink does."""
         self.sink.flush()
+
+    def log(self) -> EventLog:
+        """The sink has them."""
+        return EventLog.empty()
 
     def take(self) -> Taken:
         """The feedback that was kept."""
@@ -238,6 +246,7 @@ class Keeper:
     """Keeps everything in memory until it is taken."""
 
     collector: Collector = field(default_factory=Collector)
+    ordered: EventLog = field(default_factory=EventLog.empty)
 
     def add(self, served: Served) -> None:
         """Keep a batch."""
@@ -256,9 +265,16 @@ class Keeper:
     def flush(self) -> None:
         """Everything is kept, here."""
 
+    def log(self) -> EventLog:
+        """The rows, in order, in which they are then kept."""
+        self.ordered = EventLog.concatenate([self.ordered, self.collector.take()])
+        return self.ordered
+
     def take(self) -> Taken:
         """The rows."""
-        return Taken(self.collector.take(), FeedbackLog.empty())
+        taken = Taken(self.log(), FeedbackLog.empty())
+        self.ordered = EventLog.empty()
+        return taken
 
 
 def together(taken: Sequence[Taken], slate_size: int) -> Taken:
@@ -272,14 +288,39 @@ def together(taken: Sequence[Taken], slate_size: int) -> Taken:
     feedback = FeedbackLog.concatenate([t.feedback for t in taken])
     if len(logs) < 2:
         return Taken(EventLog.concatenate(logs), feedback)
-    tick, user = (np.concatenate([getattr(log, name)[::slate_size] for log in logs]) for name in ("tick", "user"))
-    order = _order(tick, user, "stable")  # which is fast on parts in order
+    n_rows = sum(map(len, logs))
+    whole = EventLog.over(np.empty(EventLog.n_bytes(n_rows), np.uint8), n_rows)
+    for log, place in zip(logs, places([moments(log, slate_size) for log in logs]), strict=True):
+        put(log, place, whole, slate_size)
+    return Taken(whole, feedback)
 
-    def merged(name: str) -> npt.NDArray[Any]:
-        column: npt.NDArray[Any] = np.concatenate([getattr(log, name) for log in logs])
-        return column.reshape(-1, slate_size).take(order, axis=0).reshape(-1)
 
-    return Taken(EventLog(**{name: merged(name) for name in EventLog.DTYPES}), feedback)
+Moments = tuple[Int64, Int32]
+"""Of some requests: tick and user."""
+
+
+def moments(log: EventLog, slate_size: int) -> Moments:
+    """The requests of a log, in its order."""
+    return log.tick[::slate_size], log.user[::slate_size]
+
+
+def places(of_each: Sequence[Moments]) -> list[Int64]:
+    """For each process's requests, which are in order, their places among those of all, in order of (tick, user)."""
+    tick, user = np.concatenate([tick for tick, _ in of_each]), np.concatenate([user for _, user in of_each])
+    places = np.empty(len(tick), np.int64)
+    places[_order(tick, user, "stable")] = np.arange(len(tick))  # stable sorting is fast on parts in order
+    return np.split(places, np.cumsum([len(tick) for tick, _ in of_each])[:-1])
+
+
+def put(log: EventLog, places: Int64, into: EventLog, slate_size: int) -> None:
+    """Copy a log's requests to their places in another one."""
+
+    def slates(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A request's rows as one value, several times as fast to copy as each by itself."""
+        return column.view(np.dtype((np.void, slate_size * column.itemsize)))
+
+    for name in EventLog.DTYPES:
+        np.put(slates(getattr(into, name)), places, slates(getattr(log, name)))
 
 
 def _order(tick: Int64, user: Int32, kind: Literal["quicksort", "stable"] = "quicksort") -> npt.NDArray[np.intp]:

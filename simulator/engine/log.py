@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,6 +67,20 @@ class EventLog:
         return cls(**{name: np.empty(0, dtype) for name, dtype in cls.DTYPES.items()})
 
     @classmethod
+    def over(cls, memory: UInt8, n_rows: int) -> EventLog:
+        """A log whose columns lie in memory that is there already, uint8[n_bytes(n_rows)]."""
+        dtypes = cls.DTYPES.values()
+        begins = accumulate((_aligned(n_rows * dtype.itemsize) for dtype in dtypes), initial=0)
+        return cls(
+            *(memory[at : at + n_rows * dtype.itemsize].view(dtype) for dtype, at in zip(dtypes, begins, strict=False))
+        )
+
+    @classmethod
+    def n_bytes(cls, n_rows: int) -> int:
+        """Memory of the columns, as `over` lays them out."""
+        return sum(_aligned(n_rows * dtype.itemsize) for dtype in cls.DTYPES.values())
+
+    @classmethod
     def concatenate(cls, parts: list[EventLog]) -> EventLog:
         """One log from parts that follow each other in time."""
         parts = [p for p in parts if len(p)]
@@ -99,6 +114,10 @@ class EventLog:
             feedback=self.feedback[rows],
             dwell_seconds=self.dwell_seconds[rows],
         )
+
+
+def _aligned(n_bytes: int) -> int:
+    return -(-n_bytes // 64) * 64
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,12 @@ from typing import Any
 from simulator.engine.serving import EngineError
 from simulator.executors.lines import Line
 from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
+from simulator.executors.shared_memory import AVAILABLE, SharedMemory
 from simulator.workers import SPAWN, prepare_worker
 
+LEAST_SHARED = 2**26
+"""Bytes of a log from which on workers write it into shared memory; it holds a descriptor as long as the log lives, of
+which a process has some thousand."""
 _END_SECONDS = 5.0
 """How long a worker that is told to end may take."""
 
@@ -31,6 +35,13 @@ class ProcessWorkers:
     def share(self, value: Any) -> Any:
         """As it is: each process is sent its own."""
         return value
+
+    def memory(self, size: int) -> SharedMemory | None:
+        """As `Workers` says."""
+        if AVAILABLE and size >= LEAST_SHARED:
+            with suppress(OSError):  # such as no descriptor left; rows can be sent as well
+                return SharedMemory(size)
+        return None
 
     def tell(self, worker: int, order: Order) -> None:
         """As `Workers` says.

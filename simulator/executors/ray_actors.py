@@ -41,6 +41,9 @@ class RayWorkers:
         """A reference to the value in the object store: nodes fetch it once."""
         return self._ray.put(value)
 
+    def memory(self, size: int) -> None:
+        """None: actors may be on other machines."""
+
     def tell(self, worker: int, order: Order) -> None:
         """As `Workers` says."""
         self._asked[worker] = self._actors[worker].carry_out.remote(order.name, *order.args)

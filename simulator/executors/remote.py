@@ -17,9 +17,10 @@ from time import monotonic
 from typing import Any, Protocol
 
 from recommenders.base import Bool, RecommenderError, State
-from simulator.engine.cells import Crew, Host, Residents, Stride, Terms
-from simulator.engine.collector import Taken, together
+from simulator.engine.cells import Crew, Host, Memory, Residents, Stride, Terms
+from simulator.engine.collector import Taken, places, together
 from simulator.engine.history import History
+from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.log_files import LogFileError
 from simulator.engine.pool import Heartbeat
 from simulator.engine.serving import Blame, EngineError
@@ -76,6 +77,10 @@ class Workers(Protocol):
 
     def share(self, value: Any) -> Any:
         """Make an argument of an order that many workers are given cheap to send, if it can be."""
+        ...
+
+    def memory(self, size: int) -> Memory | None:
+        """As many bytes that they share with this process, or None: they share none, or it would not pay."""
         ...
 
     def tell(self, worker: int, order: Order) -> None:
@@ -185,10 +190,25 @@ class RemoteCrew:
 
     def take(self) -> Taken:
         """As `Crew` says."""
-        order = Order("take")
-        taken = self._all([order] * len(self._posts))
-        self._journal.append(order)
-        return together(taken, self._terms.slate_size)
+        log = self._put_together() if self._terms.sinks is None else None
+        if log is None:
+            taken = together(self._all([Order("take")] * len(self._posts)), self._terms.slate_size)
+        else:
+            self._all([Order("drop")] * len(self._posts))
+            taken = Taken(log, FeedbackLog.empty())
+        self._journal.append(Order("drop"))
+        return taken
+
+    def _put_together(self) -> EventLog | None:
+        """The log, written by the workers; None where they share no memory with this process."""
+        of_each = self._all([Order("moments")] * len(self._posts))
+        n_rows = sum(len(tick) for tick, _ in of_each) * self._terms.slate_size
+        memory = self._workers.memory(EventLog.n_bytes(n_rows)) if n_rows else None
+        if memory is None:
+            return None
+        log = EventLog.over(memory.map(), n_rows)
+        self._all([Order("put", (memory, n_rows, place)) for place in places(of_each)])
+        return log
 
     def state(self) -> tuple[UserState, History]:
         """As `Crew` says."""

@@ -6,7 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
+from recommenders.base import UInt8
 from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
+
+
+class OneMemory:
+    """Memory of this process, the same for all who are told of it; see `cells.Memory`."""
+
+    def __init__(self, size: int) -> None:
+        self._bytes = np.zeros(size, np.uint8)
+
+    def map(self) -> UInt8:
+        return self._bytes
+
+    def __deepcopy__(self, _memo: object) -> OneMemory:
+        return self
 
 
 class MortalWorkers:
@@ -14,16 +30,20 @@ class MortalWorkers:
 
     Attributes:
         dies: asked at each answer; the order has been carried out, but nobody hears of it.
+        shares_memory: whether they do.
         deaths: so far.
     """
 
-    def __init__(self, n: int, dies: Callable[[], bool] = lambda: False) -> None:
-        self.n, self.dies, self.deaths = n, dies, 0
+    def __init__(self, n: int, dies: Callable[[], bool] = lambda: False, shares_memory: bool = True) -> None:
+        self.n, self.dies, self.shares_memory, self.deaths = n, dies, shares_memory, 0
         self._seats = [Seat() for _ in range(n)]
         self._answers: dict[int, Answer] = {}
 
     def share(self, value: Any) -> Any:
         return value
+
+    def memory(self, size: int) -> OneMemory | None:
+        return OneMemory(size) if self.shares_memory else None
 
     def tell(self, worker: int, order: Order) -> None:
         self._answers[worker] = self._seats[worker].carry_out(deepcopy(order))

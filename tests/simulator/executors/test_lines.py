@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from simulator.executors import lines
 from simulator.executors.lines import Line
+from simulator.executors.shared_memory import AVAILABLE, SharedMemory
 
 ARRAYS = st_numpy.arrays(
     st.sampled_from([np.dtype(t) for t in (np.int64, np.float32, np.bool_, np.uint8)]),
@@ -66,7 +67,7 @@ def test_messages_follow_each_other() -> None:
 
 def test_who_hangs_up_in_the_middle_is_noticed() -> None:
     ours, theirs = Pipe()
-    theirs.send([100])
+    theirs.send(([100], []))
     theirs.send_bytes(b"")
     os.write(theirs.fileno(), b"half of it")
     theirs.close()
@@ -79,3 +80,25 @@ def test_what_cannot_be_pickled_is_not_begun() -> None:
     with pytest.raises(Exception, match="pickle"):
         Line(theirs).send((np.zeros(100_000), lambda: None))
     assert not ours.poll()
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="no memory without a file here")
+def test_shared_memory_is_the_same_at_both_ends() -> None:
+    one, other, large = SharedMemory(1000), SharedMemory(70_000), np.arange(100_000)
+    found = sent([other, "between", large, one, other])
+    np.testing.assert_array_equal(found[2], large)
+    ours, theirs = (one.map(), other.map()), (found[3].map(), found[0].map())
+    del found, one, other
+    for nth, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        b[nth] = 7
+        a[-1] = 8
+        assert a.size == b.size
+        assert (a[nth], b[-1], a.sum()) == (7, 8, 15)
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="no memory without a file here")
+def test_descriptors_of_shared_memory_are_given_back() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        sent(SharedMemory(10)).map()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import sleep
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,9 +19,10 @@ from hypothesis import strategies as st
 
 from simulator.engine.clock import Service, Workplace
 from simulator.engine.serving import EngineError
-from simulator.executors import remote
+from simulator.executors import processes, remote
 from simulator.executors.processes import in_processes
 from simulator.executors.remote import Elsewhere
+from simulator.executors.shared_memory import AVAILABLE, SharedMemory
 from simulator.workers import WorkerDiedError
 from simulator.world.behaviour import UtilityBehaviour
 from tests.simulator.engine.test_cells import BEHAVIOURS, assert_same, lived
@@ -36,14 +39,30 @@ def at(executor: Elsewhere, built: Service, cell_users: int, call_seconds: float
     return replace(built, workplace=Workplace(executor, cell_users, call_seconds))
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(small_experiments(), st.integers(1, 9), st.sampled_from(sorted(BEHAVIOURS)), st.none() | st.integers(0, 2**8))
-def test_cells_live_the_same_lives_in_processes(two, experiment, cell_users, name, chosen):
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    small_experiments(), st.integers(1, 9), st.sampled_from(sorted(BEHAVIOURS)), st.none() | st.integers(0, 2**8),
+    st.sampled_from([1, 2**30]),
+)  # fmt: skip
+def test_cells_live_the_same_lives_in_processes(two, experiment, cell_users, name, chosen, least_shared):
     world, built, until = experiment
     users = None if chosen is None else (chosen >> np.arange(world.population.n_users)) % 2 == 1
     whole = lived(world, BEHAVIOURS[name], built, until, users=users)
-    elsewhere = lived(world, BEHAVIOURS[name], at(two, built, cell_users), until, users=users)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "LEAST_SHARED", least_shared)
+        elsewhere = lived(world, BEHAVIOURS[name], at(two, built, cell_users), until, users=users)
     assert_same(elsewhere, whole, built.platform.ingestion_delay)
+
+
+def test_rows_are_sent_where_no_memory_can_be_had(two, monkeypatch):
+    def no_memory(size: int) -> SharedMemory:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    asked = Mock(side_effect=no_memory)
+    monkeypatch.setattr(processes, "LEAST_SHARED", 1)
+    monkeypatch.setattr(processes, "SharedMemory", asked)
+    assert_same(*(lived(small_world(), UtilityBehaviour(), s, DAY) for s in (service(), at(two, service(), 2))))
+    assert asked.called or not AVAILABLE
 
 
 def test_progress_is_told_of_every_request(two):

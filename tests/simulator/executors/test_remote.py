@@ -29,19 +29,21 @@ from tests.simulator.executors.mortals import MortalWorkers, among
 BEHAVIOUR = UtilityBehaviour()
 
 
-def deadly(seed: int, n: int) -> MortalWorkers:
+def deadly(seed: int, n: int, shares_memory: bool = False) -> MortalWorkers:
     """Workers of which as many die as are replaced, at random answers."""
     rng = np.random.default_rng(seed)
-    workers = MortalWorkers(n, lambda: bool(workers.deaths < remote.MOST_DEATHS and rng.random() < 0.3))
+    workers = MortalWorkers(
+        n, lambda: bool(workers.deaths < remote.MOST_DEATHS and rng.random() < 0.3), shares_memory
+    )  # fmt: skip
     return workers
 
 
 @settings(max_examples=30, deadline=None)
-@given(small_experiments(), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32))
-def test_whoever_dies_the_log_in_memory_is_the_same(experiment, cell_users, n_workers, seed):
+@given(small_experiments(), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32), st.booleans())
+def test_whoever_dies_the_log_in_memory_is_the_same(experiment, cell_users, n_workers, seed, shares_memory):
     world, built, until = experiment
     whole = lived(world, BEHAVIOUR, built, until)
-    executor = remote.Elsewhere(deadly(seed, n_workers))
+    executor = remote.Elsewhere(deadly(seed, n_workers, shares_memory))
     apart = lived(world, BEHAVIOUR, replace(built, workplace=Workplace(executor, cell_users)), until)
     assert_same(apart, whole, built.platform.ingestion_delay)
 
