@@ -41,7 +41,7 @@ from simulator.engine.snapshot import genesis
 from simulator.experiment.cell_metrics import StreamedTest, measure_cell
 from simulator.scenario import schema
 from simulator.scenario.durations import TICKS_PER_DAY
-from simulator.workers import done_by_workers
+from simulator.workers.pool import done_by_workers
 from simulator.world.behaviour import UtilityBehaviour
 from simulator.world.world import build_world
 
@@ -134,9 +134,9 @@ def measure(rows: int, processes: int, folder: Path) -> dict[str, float]:
     test = StreamedTest(folder, (ARM,), cells, (), items, 0, 0, DAYS * TICKS_PER_DAY)
     shares = [(cells[nth::processes],) for nth in range(processes)]
     rows = cell_rows * len(cells)
-    written = list(done_by_workers(processes, shares, write_cells, adopt, (test,)))
+    written = list(done_by_workers(processes, shares, write_cells, (test,)))
     size = sum(path.stat().st_size for path in (folder / ARM).rglob("*.parquet"))
-    measured = list(done_by_workers(processes, shares, measure_cells, adopt, (test,)))
+    measured = list(done_by_workers(processes, shares, measure_cells, (test,)))
     return {
         "rows": rows,
         "users": cells[-1].stop,
@@ -208,18 +208,10 @@ def rate(works: list[Work], who: str) -> float:
     return sum(w.rows[who] for w in works) / sum(w.computing[who] for w in works)
 
 
-_given: dict[str, StreamedTest] = {}
-
-
-def adopt(test: StreamedTest) -> None:
-    """What all tasks of a worker share."""
-    _given["test"] = test
-
-
-def write_cells(cells: tuple[range, ...]) -> Work:
+def write_cells(test: StreamedTest, cells: tuple[range, ...]) -> Work:
     """Write cells, and in turns some of them by pyarrow and zstd alone."""
     pa.set_cpu_count(1)
-    work, folder = Work(), _given["test"].folder
+    work, folder = Work(), test.folder
     calls = kept_calls(folder / "cell.npz")
     rows = sum(call.item.size for call in calls if not isinstance(call, int))
     limit = folder / f"limit-{os.getpid()}.parquet"
@@ -255,10 +247,10 @@ def write_limits(work: Work, log: EventLog, path: Path) -> None:
     work.add("zstd", len(log), clock)
 
 
-def measure_cells(cells: tuple[range, ...]) -> Work:
+def measure_cells(test: StreamedTest, cells: tuple[range, ...]) -> Work:
     """All built-in metrics of cells; in turns reading some of them, and nothing else."""
     pa.set_cpu_count(1)
-    work, test = Work(), _given["test"]
+    work = Work()
     for nth, users in enumerate(cells):
         clock = Moment()
         found = measure_cell(test, users)

@@ -72,7 +72,8 @@ from simulator.unfinished import (
     read_scenario,
     resumed,
 )
-from simulator.workers import SPAWN, WorkerDiedError, done_by_workers
+from simulator.workers.pool import done_by_workers
+from simulator.workers.process import SPAWN, WorkerDiedError
 
 _PACKAGES = ("pushback", "numpy", "scipy", "torch", "simpy", "pydantic", "pyarrow")
 _SIMULATING = ("warm-up", "A/B test", "counterfactual")
@@ -451,10 +452,9 @@ def _outcomes(
     messages: Queue[tuple[str, str, float, float, int] | None] = SPAWN.Queue()
     listener = Thread(target=_listen, args=(messages, tell), daemon=True)
     listener.start()
-    names = [(arm,) for arm in arms]
     inherited = _Inherited(stages.elsewhere(), lock, messages)
     try:
-        yield from done_by_workers(min(jobs, len(arms)), names, _run_here, _adopt, (study,), (inherited,))
+        yield from done_by_workers(jobs, [(arm,) for arm in arms], _run_here, (study,), (inherited,))
     finally:
         messages.put(None)
         listener.join(_LISTENER_SECONDS)
@@ -493,15 +493,6 @@ class _Inherited:
     messages: Queue[tuple[str, str, float, float, int] | None]
 
 
-_worker: list[tuple[_Inherited, Study]] = []
-"""In a worker process: what it has from its start, and its study."""
-
-
-def _adopt(inherited: _Inherited, study: Study) -> None:
-    _worker.append((inherited, study))
-
-
-def _run_here(name: str) -> ArmOutcome | ArmFailure:
-    inherited, study = _worker[0]
+def _run_here(inherited: _Inherited, study: Study, name: str) -> ArmOutcome | ArmFailure:
     put = throttled(lambda *message: inherited.messages.put(message))
     return _run_arm(study, name, inherited.stages, put)

@@ -127,7 +127,7 @@ def user_errors() -> tuple[type[Exception], ...]:
     from simulator.running import RunStoppedError
     from simulator.scenario.faults import ScenarioErrors
     from simulator.unfinished import ResumeError
-    from simulator.workers import WorkerDiedError
+    from simulator.workers.process import WorkerDiedError
     from simulator.world.behaviour import BehaviourError
     from simulator.world.item_table import CatalogueError
 

@@ -30,7 +30,7 @@ from simulator.allocator import keep_freed_memory
 from simulator.progress import StudyProgress, throttled
 from simulator.report.formatting import wall
 from simulator.report.terminal import show
-from simulator.workers import done_by_workers
+from simulator.workers.pool import done_by_workers
 
 NEGATIVE: Mapping[str, Feedback] = {
     str(kind.name).lower(): kind for kind in (Feedback.DISLIKE, Feedback.DISMISS, Feedback.SKIP)
@@ -214,7 +214,7 @@ def _fits(
         for spec, seed in tasks:
             yield (spec, seed), _fit(split, settings, spec, seed, partial(_say, tell, f"{spec.name} {seed}"))
         return
-    yield from done_by_workers(min(jobs, len(tasks)), tasks, _fit_here, _adopt, (split, settings))
+    yield from done_by_workers(jobs, tasks, _fit_here, (split, settings))
 
 
 def _say(tell: Any, who: str, stage: str, done: int, total: int) -> None:
@@ -230,13 +230,5 @@ def _fit(split: Split, settings: Settings, spec: ModelSpec, seed: int, watch: An
         raise RecommenderError(f"model {spec.name!r}, seed {seed}: {error}") from error
 
 
-_worker: dict[str, Any] = {}
-"""What a worker process was given when it started."""
-
-
-def _adopt(split: Split, settings: Settings) -> None:
-    _worker["split"], _worker["settings"] = split, settings
-
-
-def _fit_here(spec: ModelSpec, seed: int) -> tuple[_Task, Fit]:
-    return (spec, seed), _fit(_worker["split"], _worker["settings"], spec, seed)
+def _fit_here(split: Split, settings: Settings, spec: ModelSpec, seed: int) -> tuple[_Task, Fit]:
+    return (spec, seed), _fit(split, settings, spec, seed)

@@ -30,7 +30,7 @@ from simulator.progress import StudyProgress
 from simulator.report.formatting import wall
 from simulator.report.terminal import show
 from simulator.scenario.loader import LoadedScenario, resolved_yaml
-from simulator.workers import done_by_workers
+from simulator.workers.pool import done_by_workers
 
 _PACKAGES = ("pushback", "numpy", "scipy", "simpy", "pydantic")
 _LINES = 10
@@ -169,16 +169,4 @@ def _done(
         for task in tasks:
             yield work(plan, *task)
         return
-    yield from done_by_workers(min(jobs, len(tasks)), tasks, _run_here, _adopt, (plan, work))
-
-
-_worker: dict[str, Any] = {}
-"""What a worker process was given when it started."""
-
-
-def _adopt(plan: Plan, work: Callable[..., Any]) -> None:
-    _worker["plan"], _worker["work"] = plan, work
-
-
-def _run_here(*task: int) -> Any:
-    return _worker["work"](_worker["plan"], *task)
+    yield from done_by_workers(jobs, tasks, work, (plan,))

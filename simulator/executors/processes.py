@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import connection
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from simulator.engine.serving import EngineError
-from simulator.executors.lines import Line
 from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
-from simulator.executors.shared_memory import AVAILABLE, SharedMemory
-from simulator.workers import SPAWN, prepare_worker
+from simulator.workers.lines import HungUpError
+from simulator.workers.process import Respond, Worker, answered
+from simulator.workers.shared_memory import AVAILABLE, SharedMemory
 
 LEAST_SHARED = 2**26
 """Bytes of a log from which on workers write it into shared memory; it holds a descriptor as long as the log lives, of
 which a process has some thousand."""
-_END_SECONDS = 5.0
-"""How long a worker that is told to end may take."""
 
 
 class ProcessWorkers:
@@ -28,9 +23,9 @@ class ProcessWorkers:
     def __init__(self, n: int, held: object) -> None:
         """Start them."""
         self.n, self._held = n, held
-        started = [_start(held) for _ in range(n)]
-        self._process: list[SpawnProcess] = [process for process, _ in started]
-        self._line = [line for _, line in started]
+        self._workers: list[Worker] = []
+        for _ in range(n):
+            self._workers.append(self._start())
 
     def share(self, value: Any) -> Any:
         """As it is: each process is sent its own."""
@@ -50,8 +45,8 @@ class ProcessWorkers:
             EngineError: the order holds what cannot be sent to another process.
         """
         try:
-            with suppress(OSError):  # where it is dead, `answers` finds it
-                self._line[worker].send(order)
+            with suppress(HungUpError):  # `answers` finds it
+                self._workers[worker].send(order)
         except Exception as error:  # pickling runs the code of whatever is in the order
             raise EngineError(
                 f"{order.name}: got {type(error).__name__}: {error}, expected what can be sent to worker processes: "
@@ -60,37 +55,35 @@ class ProcessWorkers:
 
     def answers(self, busy: Sequence[int], seconds: float) -> Mapping[int, Answer]:
         """As `Workers` says."""
-        workers = {self._line[worker].fileno(): worker for worker in busy}
         found: dict[int, Answer] = {}
-        for descriptor in connection.wait(list(workers), seconds):
-            assert isinstance(descriptor, int)
-            worker = workers[descriptor]
+        for one in answered([self._workers[worker] for worker in busy], seconds):
             try:
-                found[worker] = self._line[worker].recv()
-            except (EOFError, OSError):
-                self._process[worker].join(_END_SECONDS)
-                found[worker] = Died(f"with exit code {self._process[worker].exitcode}")
+                answer = one.receive()
+            except HungUpError:
+                answer = Died(f"with exit code {one.exit_code()}")
+            found[self._workers.index(one)] = answer
         return found
 
     def replace(self, worker: int) -> None:
         """As `Workers` says."""
-        self._line[worker].close()
-        self._process[worker].kill()
-        self._process[worker].join()
-        self._process[worker], self._line[worker] = _start(self._held)
+        self._workers[worker].end(0.0)
+        self._workers[worker] = self._start()
 
     def last_call(self, worker: int) -> str:
         """As `Workers` says."""
-        return f"; process {self._process[worker].pid} was ended"
+        return f"; process {self._workers[worker].pid} was ended"
 
     def end(self) -> None:
         """End all of them."""
-        for line in self._line:
-            line.close()
-        for process in self._process:
-            process.join(_END_SECONDS)
-            process.kill()
-            process.join()
+        for worker in self._workers:
+            worker.end()
+
+    def _start(self) -> Worker:
+        return Worker(_responder, self._held)
+
+
+def _responder(_held: object) -> Respond:
+    return Seat().carry_out
 
 
 @contextmanager
@@ -106,22 +99,3 @@ def in_processes(n: int, held: object = None) -> Iterator[Elsewhere]:
         yield Elsewhere(workers)
     finally:
         workers.end()
-
-
-def _start(held: object) -> tuple[SpawnProcess, Line]:
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=_work, args=(theirs, held), daemon=True)
-    process.start()
-    theirs.close()
-    return process, Line(ours)
-
-
-def _work(connection: Connection[Any, Any], _held: object) -> None:
-    prepare_worker()
-    line, seat = Line(connection), Seat()
-    while True:
-        try:
-            order = line.recv()
-        except EOFError:
-            return
-        line.send(seat.carry_out(order))

@@ -11,7 +11,7 @@ from typing import Any
 
 from simulator.engine.serving import EngineError
 from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
-from simulator.workers import WorkerDiedError
+from simulator.workers.process import WorkerDiedError
 
 LOCAL = "local"
 """In place of a cluster's address: start Ray on this machine, for this run alone."""

@@ -24,7 +24,7 @@ from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.log_files import LogFileError
 from simulator.engine.pool import Heartbeat
 from simulator.engine.serving import Blame, EngineError
-from simulator.workers import WorkerDiedError
+from simulator.workers.process import WorkerDiedError
 from simulator.world.behaviour import BehaviourError
 from simulator.world.state import UserState, joined
 

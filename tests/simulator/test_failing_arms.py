@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 import simulator
 from simulator.cli import main
 from simulator.engine.checkpoints import StoppedError
-from simulator.workers import WorkerDiedError
+from simulator.workers.process import WorkerDiedError
 from tests.simulator.failing_arms import MENDED
 
 SCENARIO = """

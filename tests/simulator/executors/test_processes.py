@@ -22,8 +22,8 @@ from simulator.engine.serving import EngineError
 from simulator.executors import processes, remote
 from simulator.executors.processes import in_processes
 from simulator.executors.remote import Elsewhere
-from simulator.executors.shared_memory import AVAILABLE, SharedMemory
-from simulator.workers import WorkerDiedError
+from simulator.workers.process import WorkerDiedError
+from simulator.workers.shared_memory import AVAILABLE, SharedMemory
 from simulator.world.behaviour import UtilityBehaviour
 from tests.simulator.engine.test_cells import BEHAVIOURS, assert_same, lived
 from tests.simulator.engine.worlds import DAY, HOUR, Responsive, Uniform, service, small_experiments, small_world

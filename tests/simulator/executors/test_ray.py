@@ -16,7 +16,7 @@ from simulator.engine.clock import Service, Trajectory, Workplace
 from simulator.engine.log import EventLog
 from simulator.engine.log_files import log_hash
 from simulator.engine.log_parts import StreamedLog, read_cells
-from simulator.workers import WorkerDiedError
+from simulator.workers.process import WorkerDiedError
 from simulator.world.behaviour import UtilityBehaviour
 from tests.simulator.engine.test_cells import BEHAVIOURS, assert_same, lived
 from tests.simulator.engine.worlds import DAY, HOUR, Responsive, service, small_world

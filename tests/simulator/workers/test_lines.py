@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from simulator.executors import lines
-from simulator.executors.lines import Line
-from simulator.executors.shared_memory import AVAILABLE, SharedMemory
+from simulator.workers import lines
+from simulator.workers.lines import HungUpError, Line
+from simulator.workers.shared_memory import AVAILABLE, SharedMemory
 
 ARRAYS = st_numpy.arrays(
     st.sampled_from([np.dtype(t) for t in (np.int64, np.float32, np.bool_, np.uint8)]),
@@ -71,7 +71,7 @@ def test_who_hangs_up_in_the_middle_is_noticed() -> None:
     theirs.send_bytes(b"")
     os.write(theirs.fileno(), b"half of it")
     theirs.close()
-    with pytest.raises(EOFError):
+    with pytest.raises(HungUpError):
         Line(ours).recv()
 
 

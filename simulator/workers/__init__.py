@@ -1,0 +1,1 @@
+"""Processes of this machine that work for the one that was started."""
