@@ -213,21 +213,22 @@ class StoredCell:
             How many parts there are then.
 
         Raises:
-            LogFileError: a part has rows on both sides of the tick, or one is missing or damaged.
+            LogFileError: the part before the tick has rows after it, or one that is read is missing or damaged.
         """
         for path in self.folder.glob("part-*.tmp"):
             path.unlink()
-        kept = 0
-        for path in self.parts():
-            ticks = read_columns(path, ("tick",))["tick"]
+        parts = self.parts()
+        while parts:
+            ticks = read_columns(parts[-1], ("tick",))["tick"]
             if len(ticks) and ticks[0] < tick <= ticks[-1]:
                 got = f"{ticks[0]} to {ticks[-1]}, expected rows either before {tick} or after"
-                raise LogFileError(f"{path}: tick: got {got}: what goes on from there must have been flushed there")
-            if len(ticks) and ticks[0] >= tick:
-                path.unlink()
-            else:
-                kept += 1
-        return kept
+                raise LogFileError(
+                    f"{parts[-1]}: tick: got {got}: what goes on from there must have been flushed there"
+                )
+            if not len(ticks) or ticks[0] < tick:
+                break  # and so are those before it
+            parts.pop().unlink()
+        return len(parts)
 
     def read(self) -> EventLog:
         """All rows, in order of (tick, user, slot).

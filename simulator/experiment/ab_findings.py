@@ -72,6 +72,7 @@ def find(
     begin, end = start_tick + settings.exclude_first, start_tick + settings.duration
     control, confidence = scenario.control, scenario.confidence
     by_user: UserReadings | None = None
+    ratios: tuple[SampleRatio, ...] = ()
     if plan is None:
         by_user = _twins(logs, warm_up, items, n_users, begin, end)
         analysis = analyse_readings(by_user, control, scenario.metrics, confidence)
@@ -83,23 +84,33 @@ def find(
         else:
             members = {arm: plan.is_assigned(arm) for arm in plan.arms}
             by_user = SplitReadings(LogView(protected(log), items, n_users, begin, end), members)
+            ratios = _ratios(plan, by_user, _active(by_user))
             analysis = analyse_readings(by_user, control, scenario.metrics, confidence)
     known = warm_up_of(LogView(protected(warm_up), items, n_users, 0, start_tick))
-    return _findings(scenario, settings, analysis, by_user, known, _ratios(plan, by_user), seed)
+    return _findings(scenario, settings, analysis, by_user, known, ratios, seed)
 
 
-def find_streamed(scenario: Scenario, settings: PairedABTest, readings: CellReadings, *, seed: int) -> ABFindings:
-    """The same of a paired test whose logs are on the disk, from what its cells told.
+def find_streamed(
+    scenario: Scenario,
+    settings: PairedABTest | SplitABTest,
+    plan: Assignment | None,
+    readings: CellReadings,
+    *,
+    seed: int,
+) -> ABFindings:
+    """The same of a test whose logs are on the disk, from what its cells told.
 
     Args:
         scenario: control and level of the intervals.
         settings: its A/B test; not watched.
+        plan: who was served by whom; None for a paired test.
         readings: all of the scenario's metrics.
         seed: of the bootstrap.
     """
     analysis = analyse_readings(readings, scenario.control, scenario.metrics, scenario.confidence)
-    known = WarmUp(readings.view, readings.impressions, readings.dislikes)
-    return _findings(scenario, settings, analysis, readings, known, (), seed)
+    known = WarmUp(lambda metric: readings.warm_up.parts[metric.info.name], readings.impressions, readings.dislikes)
+    active = {arm: found.n_active for arm, found in readings.by_arm.items()}
+    return _findings(scenario, settings, analysis, readings, known, _ratios(plan, readings, active), seed)
 
 
 def _findings(
@@ -150,15 +161,19 @@ def _blocks(settings: SwitchbackABTest, plan: Assignment, view: LogView) -> Bloc
     return BlockReadings({arm: tuple(found) for arm, found in views.items()})
 
 
-def _ratios(plan: Assignment | None, readings: UserReadings | None) -> tuple[SampleRatio, ...]:
-    """Of all users and of the active ones; twins are the same users, so that there is nothing to check."""
-    if plan is None or readings is None:
-        return ()
-    shares = dict(zip(plan.arms, plan.shares, strict=True))
+def _active(readings: SplitReadings) -> dict[str, int]:
+    """Arm -> how many of its users the window saw."""
     served = np.zeros(readings.view.n_users, np.bool_)
     served[readings.view.rows.user] = True
-    users = {arm: readings.users(arm) for arm in plan.arms}
+    return {arm: int(served[readings.users(arm)].sum()) for arm in readings.arms}
+
+
+def _ratios(plan: Assignment | None, readings: UserReadings, active: Mapping[str, int]) -> tuple[SampleRatio, ...]:
+    """Of all users and of the active ones; twins are the same users, so that there is nothing to check."""
+    if plan is None:
+        return ()
+    shares = dict(zip(plan.arms, plan.shares, strict=True))
     return (
-        sample_ratio("assigned", {arm: len(mine) for arm, mine in users.items()}, shares),
-        sample_ratio("active", {arm: int(served[mine].sum()) for arm, mine in users.items()}, shares),
+        sample_ratio("assigned", {arm: len(readings.users(arm)) for arm in plan.arms}, shares),
+        sample_ratio("active", {arm: active[arm] for arm in plan.arms}, shares),
     )

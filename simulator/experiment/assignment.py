@@ -14,6 +14,8 @@ import numpy as np
 from recommenders.base import Bool, Int32
 from simulator.draws import Draws, Purpose
 from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, SplitABTest, SwitchbackABTest
+from simulator.scenario.schema import Scenario
+from simulator.world.world import World
 
 _ORDER_OF_BLOCK = 1
 """Third id of the draws that order a block; those of users have none, so that the two never meet."""
@@ -59,6 +61,16 @@ class Assignment:
             raise ValueError("design: got a switchback, which assigns times, expected one that assigns users")
         mine: Bool = self.assigned == self.arms.index(arm)
         return mine
+
+
+def planned(scenario: Scenario, world: World) -> Assignment | None:
+    """The plan of a scenario's A/B test; None of a paired test, in which everybody is in every arm, or without one."""
+    if not isinstance(scenario.ab_test, MixedABTest):
+        return None
+    return assign(
+        scenario.ab_test, [arm.name for arm in scenario.arms], scenario.control, draws=world.draws,
+        n_users=world.population.n_users, start_tick=scenario.warm_up,
+    )  # fmt: skip
 
 
 def assign(

@@ -13,31 +13,32 @@ from math import nan
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from recommenders.base import Feedback, Float64, ItemFeatures
+from recommenders.base import Bool, Feedback, Float64, Int32, ItemFeatures
 from simulator.engine.log import EventLog
 from simulator.engine.log_parts import cell_hash, cells_hash, stored_cell
-from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare
+from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare, compare_independent
 from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, WorldMetric, select_metrics
 from simulator.experiment.metrics.base import Tally, protected
 from simulator.experiment.metrics.contract import conclude_tally, measure, measure_tally
+from simulator.experiment.readings import Rows, rows_of
 
 WARM_UP = "warm_up"
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedTest:
-    """A paired test whose logs are on the disk, in the same cells for all arms.
+    """A test whose logs are on the disk, in the same cells for all arms: a paired one, or a split.
 
     Attributes:
         folder: of the logs: `folder / arm / cell`, and `warm_up` beside the arms.
-        arms: in the scenario's order.
+        arms: in the scenario's order; of a split, in that of `assigned`.
         cells: ranges of users that make up the population.
         metrics: names; none for all built-in ones.
         items: of the catalogue.
         start_tick: where the warm-up ends.
         begin_tick, end_tick: the window that is analysed.
+        assigned: int32[n_users], of a split, the arm that each user is meant for; None where all are in every arm.
     """
 
     folder: Path
@@ -48,6 +49,13 @@ class StreamedTest:
     start_tick: int
     begin_tick: int
     end_tick: int
+    assigned: Int32 | None = None
+
+    def members(self, arm: str) -> Rows:
+        """intp[n], the users behind an arm's parts, in order."""
+        if self.assigned is None:
+            return np.arange(self.n_users)
+        return np.flatnonzero(self.assigned == self.arms.index(arm))
 
     @property
     def n_users(self) -> int:
@@ -67,15 +75,19 @@ class CellOfArm:
     Attributes:
         n_rows: of its log.
         sha256: of its rows.
-        most_dislikes: of one user, since the warm-up.
+        most_dislikes: of one user that it served, since the warm-up.
+        n_active: users whom the window saw.
         parts: metric -> those of the cell's users.
         days: metric -> float64[2, n_days], the sums of both over the cell's users, for each day as a window.
         tallies: metric of the world -> its tally.
+
+    Users are all of the cell's; of a split, those meant for the arm, whoever served them.
     """
 
     n_rows: int
     sha256: str
     most_dislikes: int
+    n_active: int
     parts: Mapping[str, PerUser]
     days: Mapping[str, Float64]
     tallies: Mapping[str, Tally]
@@ -89,6 +101,7 @@ class MeasuredCell:
         users: its range.
         warm_up_rows, warm_up_sha256: of the warm-up's log.
         impressions, dislikes: float64[n], of each user in the warm-up.
+        known: metric -> parts of all users in the warm-up; of a split only.
         arms: arm -> what its log tells.
     """
 
@@ -97,6 +110,7 @@ class MeasuredCell:
     warm_up_sha256: str
     impressions: Float64
     dislikes: Float64
+    known: Mapping[str, PerUser]
     arms: Mapping[str, CellOfArm]
 
 
@@ -118,16 +132,26 @@ def measure_cell(test: StreamedTest, users: range) -> MeasuredCell:
     """
     before = stored_cell(test.folder / WARM_UP, users).read()
     view = _view(before, test, users, 0, test.start_tick)
-    arms = {}
-    for arm in test.arms:
-        log = stored_cell(test.folder / arm, users).read()
-        whole = _view(EventLog.concatenate([before, log]), test, users, test.begin_tick, test.end_tick)
-        dislikes = np.bincount(log.user[(log.feedback & Feedback.DISLIKE) != 0] - users.start)
-        parts, days, tallies = _measure(test.metrics, whole)
-        arms[arm] = CellOfArm(len(log), cell_hash(log), int(dislikes.max(initial=0)), parts, days, tallies)
-    return MeasuredCell(
-        users, len(before), cell_hash(before), view.impressions, view.count(view.flagged(Feedback.DISLIKE)), arms
-    )
+    arms, known = {}, {}
+    if test.assigned is None:
+        for arm in test.arms:
+            log = stored_cell(test.folder / arm, users).read()
+            whole = _view(EventLog.concatenate([before, log]), test, users, test.begin_tick, test.end_tick)
+            arms[arm] = _cell_of_arm(test, log, _by_user(test, whole), whole, np.ones(len(users), np.bool_))
+    else:
+        logs = [stored_cell(test.folder / arm, users).read() for arm in test.arms]
+        together = EventLog.concatenate([before, EventLog.merge(logs)])
+        by_user = _by_user(test, _view(together, test, users, test.begin_tick, test.end_tick))
+        known = {metric.info.name: measure(metric, view) for metric in _by_user_metrics(test)}
+        meant_for = test.assigned[users.start : users.stop]
+        for nth, (arm, log) in enumerate(zip(test.arms, logs, strict=True)):
+            members = meant_for == nth
+            own = together.take(members[together.user - users.start])
+            arms[arm] = _cell_of_arm(
+                test, log, by_user, _view(own, test, users, test.begin_tick, test.end_tick), members
+            )
+    dislikes = view.count(view.flagged(Feedback.DISLIKE))
+    return MeasuredCell(users, len(before), cell_hash(before), view.impressions, dislikes, known, arms)
 
 
 def _view(log: EventLog, test: StreamedTest, users: range, begin: int, end: int) -> LogView:
@@ -135,18 +159,36 @@ def _view(log: EventLog, test: StreamedTest, users: range, begin: int, end: int)
     return LogView(protected(own), test.items, len(users), begin, end, first_user=users.start)
 
 
-def _measure(names: Sequence[str], view: LogView) -> tuple[dict[str, PerUser], dict[str, Float64], dict[str, Tally]]:
-    """Parts, sums by day and tallies, by metric."""
-    parts, days, tallies = {}, {}, {}
-    for metric in select_metrics(names):
-        name = metric.info.name
-        if isinstance(metric, Metric):
-            parts[name] = measure(metric, view)
-            by_day = [measure(metric, day) for day in view.days]
-            days[name] = np.array([[d.numerator.sum() for d in by_day], [d.denominator.sum() for d in by_day]])
-        else:
-            tallies[name] = measure_tally(metric, view)
-    return parts, days, tallies
+_ByUser = Mapping[str, tuple[PerUser, Sequence[PerUser]]]
+"""Metric -> parts of all users of a cell, over the window and on each of its days."""
+
+
+def _by_user_metrics(test: StreamedTest) -> list[Metric]:
+    return [metric for metric in select_metrics(test.metrics) if isinstance(metric, Metric)]
+
+
+def _by_user(test: StreamedTest, view: LogView) -> _ByUser:
+    return {
+        metric.info.name: (measure(metric, view), [measure(metric, day) for day in view.days])
+        for metric in _by_user_metrics(test)
+    }
+
+
+def _cell_of_arm(test: StreamedTest, log: EventLog, by_user: _ByUser, view: LogView, members: Bool) -> CellOfArm:
+    """What a cell tells of an arm, from the log of what it served, and from the view and the parts of its members."""
+    parts, days = {}, {}
+    for name, (whole, by_day) in by_user.items():
+        parts[name] = rows_of(whole, members)
+        days[name] = np.array(
+            [[d.numerator[members].sum() for d in by_day], [d.denominator[members].sum() for d in by_day]]
+        )
+    worlds = [metric for metric in select_metrics(test.metrics) if isinstance(metric, WorldMetric)]
+    dislikes = np.bincount(log.user[(log.feedback & Feedback.DISLIKE) != 0] - view.first_user)
+    active = np.bincount(view.rows.user, minlength=len(members)) > 0
+    return CellOfArm(
+        len(log), cell_hash(log), int(dislikes.max(initial=0)), int(active.sum()), parts, days,
+        {metric.info.name: measure_tally(metric, view) for metric in worlds},
+    )  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -154,27 +196,29 @@ class ArmReadings:
     """What the cells of one arm tell together; filled cell by cell.
 
     Attributes:
-        parts: metric -> those of all users.
+        users: intp[n], those behind its parts, in order.
+        parts: metric -> those of these users.
         days: metric -> float64[2, n_days], numerators and denominators summed over users.
         tallies: metric of the world -> its tally.
         n_rows: of the log.
+        n_active: users whom the window saw.
         hashes: of the cells that have rows.
         most_dislikes: of one user since the warm-up, for each cell.
     """
 
+    users: Rows
     parts: dict[str, PerUser] = field(default_factory=dict)
     days: dict[str, Float64] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     n_rows: int = 0
+    n_active: int = 0
     hashes: list[tuple[range, str]] = field(default_factory=list)
     most_dislikes: list[tuple[range, int]] = field(default_factory=list)
 
-    def add(self, users: range, cell: CellOfArm, n_users: int) -> None:
+    def add(self, users: range, cell: CellOfArm) -> None:
         """Take in a cell."""
-        rows = slice(users.start, users.stop)
-        for name, found in cell.parts.items():
-            whole = self.parts.setdefault(name, PerUser(np.empty(n_users), np.empty(n_users), found.empty_note))
-            whole.numerator[rows], whole.denominator[rows] = found.numerator, found.denominator
+        _fill(self.parts, cell.parts, slice(*np.searchsorted(self.users, [users.start, users.stop])), len(self.users))
+        self.n_active += cell.n_active
         for total, new in ((self.days, cell.days), (self.tallies, cell.tallies)):
             for name, value in new.items():
                 total[name] = total[name] + value if name in total else value
@@ -192,14 +236,21 @@ class ArmReadings:
         return cells_hash(self.hashes)
 
 
+def _fill(whole: dict[str, PerUser], parts: Mapping[str, PerUser], rows: slice, n: int) -> None:
+    """Put the parts of some users to their rows among those of `n`."""
+    for name, found in parts.items():
+        into = whole.setdefault(name, PerUser(np.empty(n), np.empty(n), found.empty_note))
+        into.numerator[rows], into.denominator[rows] = found.numerator, found.denominator
+
+
 @dataclass(frozen=True, eq=False)
 class CellReadings:
-    """A paired test read cell by cell: what `TwinReadings` has of logs in memory.
+    """A test read cell by cell: what `TwinReadings` and `SplitReadings` have of logs in memory.
 
     Attributes:
         test: what was measured.
         by_arm: arm -> what its cells tell.
-        warm_up: rows and hashes of the warm-up's log.
+        warm_up: rows and hashes of the warm-up's log; of a split, also the metrics of all users in it.
         impressions, dislikes: float64[n_users], of the warm-up.
     """
 
@@ -208,8 +259,16 @@ class CellReadings:
     warm_up: ArmReadings
     impressions: Float64
     dislikes: Float64
-    is_paired: bool = True
-    worlds_compare: bool = True
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether all users are in every arm."""
+        return self.test.assigned is None
+
+    @property
+    def worlds_compare(self) -> bool:
+        """Whether the arms' worlds are of one size."""
+        return self.is_paired
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -221,22 +280,23 @@ class CellReadings:
         """The window, without rows."""
         return self.test.window
 
-    def users(self, arm: str) -> npt.NDArray[np.intp]:
-        """All of them, in every arm."""
-        return np.arange(self.test.n_users)
+    def users(self, arm: str) -> Rows:
+        """Those behind its parts."""
+        return self.by_arm[arm].users
 
     def parts(self, metric: Metric) -> dict[str, PerUser]:
-        """Arm -> parts of all users."""
+        """Arm -> parts of its users."""
         return {arm: found.parts[metric.info.name] for arm, found in self.by_arm.items()}
 
     def numbers(self, metric: WorldMetric) -> dict[str, float]:
-        """Arm -> the number of its world."""
+        """Arm -> the number of its world, or of its users' part of it."""
         name = metric.info.name
         return {arm: conclude_tally(metric, found.tallies[name], self.view) for arm, found in self.by_arm.items()}
 
     def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
-        """Paired by user."""
-        return compare(treatment, control, confidence)
+        """Paired by user, or between different users."""
+        by = compare if self.is_paired else compare_independent
+        return by(treatment, control, confidence)
 
     def between(self, start_tick: int, end_tick: int) -> CellReadings:
         """Another window.
@@ -270,15 +330,16 @@ def read_test(test: StreamedTest, each_cell: EachCell = one_by_one) -> CellReadi
         LogFileError: a part is missing or damaged.
         MetricError: a metric failed or broke its contract.
     """
-    by_arm = {arm: ArmReadings() for arm in test.arms}
-    warm_up = ArmReadings()
+    by_arm = {arm: ArmReadings(test.members(arm)) for arm in test.arms}
+    warm_up = ArmReadings(np.arange(test.n_users))
     impressions, dislikes = np.empty(test.n_users), np.empty(test.n_users)
     for cell in _in_order(each_cell(measure_cell, test), test.cells):
         rows = slice(cell.users.start, cell.users.stop)
         impressions[rows], dislikes[rows] = cell.impressions, cell.dislikes
         warm_up.count(cell.users, cell.warm_up_rows, cell.warm_up_sha256)
+        _fill(warm_up.parts, cell.known, rows, test.n_users)
         for arm, found in cell.arms.items():
-            by_arm[arm].add(cell.users, found, test.n_users)
+            by_arm[arm].add(cell.users, found)
     return CellReadings(test, by_arm, warm_up, impressions, dislikes)
 
 

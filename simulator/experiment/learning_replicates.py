@@ -23,6 +23,7 @@ from recommenders.base import Bool
 from simulator.engine.log import EventLog
 from simulator.engine.serving import build_recommender
 from simulator.engine.snapshot import Snapshot
+from simulator.experiment.assignment import planned
 from simulator.experiment.estimators import compare, compare_independent
 from simulator.experiment.metrics import LogView
 from simulator.experiment.metrics.base import protected
@@ -30,7 +31,7 @@ from simulator.experiment.metrics.contract import measure
 from simulator.experiment.readings import rows_of
 from simulator.experiment.replicate_worlds import Plan, world_of
 from simulator.experiment.replicates import PLANTED, Reading, readings_of, sums_of
-from simulator.experiment.study import Study, assignment, run_arm, run_mixed, warm_up
+from simulator.experiment.study import Study, run_arm, run_mixed, warm_up
 from simulator.scenario.ab_tests import PairedABTest, SplitABTest
 from simulator.world.world import World
 
@@ -126,7 +127,9 @@ def live(plan: Plan, world: World) -> Lives:
     for training in ("pooled", "own"):
         mixed = _study(plan, world, start, split.model_copy(update={"training": training}))
         logs.append(EventLog.merge([outcome.log for outcome in run_mixed(mixed, builds, _unwatched)]))
-    treated = assignment(mixed, split).is_assigned(other)
+    drawn = planned(mixed.scenario, world)
+    assert drawn is not None
+    treated = drawn.is_assigned(other)
     impressions = len(start.log) + sum(map(len, logs))
     control, treatment, pooled, own = (EventLog.concatenate([start.log, log]) for log in logs)
     return Lives(control, treatment, pooled, own, treated, impressions)

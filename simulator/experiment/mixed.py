@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from recommenders.base import Bool, Progress, State
 from simulator.engine.checkpoints import Checkpoint, PartCheckpoint, Stages
 from simulator.engine.clock import Pace, Service, retrain, simulate
-from simulator.engine.log import EventLog
+from simulator.engine.collector import Sinks
+from simulator.engine.log import EventLog, FeedbackLog
 from simulator.engine.pool import Heartbeat
 from simulator.engine.snapshot import Deployment, Snapshot
 from simulator.experiment.assignment import Stretch
@@ -22,6 +23,7 @@ from simulator.world.behaviour import Behaviour
 from simulator.world.world import World
 
 _EMPTY = EventLog.empty()
+_Served = EventLog | FeedbackLog
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class MixedArm:
     Attributes:
         service: how it is served, and retrained.
         model: what serves when the test begins.
+        sinks: take what it serves; None: that stays in memory. The same for all arms of a world.
     """
 
     service: Service
     model: State
+    sinks: Sinks | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class MixedState:
         turn: which arm serves in it; -1: none yet, and what is due to be trained has not been.
         now: the world, with an empty log.
         deployments: the models of each arm, oldest first.
-        served: by stretch, what each arm has served; of the last stretch, those whose turn is over.
+        served: by stretch, what each arm has served, or what training reads of it where sinks take the rest; of the
+            last stretch, those whose turn is over.
         parts: of the log of the turn that is under way; None before it begins.
     """
 
@@ -54,12 +59,12 @@ class MixedState:
     turn: int
     now: Snapshot
     deployments: tuple[tuple[Deployment, ...], ...]
-    served: tuple[tuple[EventLog, ...], ...]
+    served: tuple[tuple[_Served, ...], ...]
     parts: tuple[EventLog, ...] | None
 
-    def served_by(self, arm: int) -> EventLog:
-        """All that an arm has served."""
-        return EventLog.concatenate([stretch[arm] for stretch in self.served if arm < len(stretch)])
+    def served_by(self, arm: int) -> list[_Served]:
+        """What an arm has served, by stretch."""
+        return [stretch[arm] for stretch in self.served if arm < len(stretch)]
 
 
 def simulate_mixed(
@@ -91,10 +96,12 @@ def simulate_mixed(
         checkpoint: keeps how far this has come, and may have kept it before: then it goes on from there.
 
     Returns:
-        Arm -> the impressions that it served since the start, in order of (tick, user, slot).
+        Arm -> the impressions that it served since the start, in order of (tick, user, slot); none where sinks take
+        them.
 
     Raises:
         EngineError: too few items are eligible, or a recommender broke its contract.
+        LogFileError, OSError: a sink cannot take what it is given.
         StoppedError: the checkpoint was asked to stop.
     """
     checkpoint = checkpoint or Stages().checkpoint("")
@@ -102,7 +109,8 @@ def simulate_mixed(
     trainings = [_trainings(arm, start.tick, stretches[-1].end_tick) for arm in arms]
     boundaries = list(pairwise(_boundaries(arms, stretches, trainings)))
     fitted = tuple((Deployment(start.tick, arm.model),) for arm in arms)
-    state = checkpoint.load(start.users) or MixedState(0, -1, replace(start, log=_EMPTY), fitted, ((),), None)
+    now = _without_log(start)
+    state = checkpoint.load(start.users) or MixedState(0, -1, now, fitted, ((),), None)
     while state.stretch < len(boundaries):
         begin, end = boundaries[state.stretch]
         if state.turn < 0:
@@ -112,12 +120,15 @@ def simulate_mixed(
         while state.turn < len(arms):
             beat = None if heartbeat is None else _shared(heartbeat, begin, end, state.turn, len(arms))
             users = serving == state.turn
-            state = _served(
-                world, behaviour, arms[state.turn], state, (begin, end), users, longest_delay, pace, beat, checkpoint
-            )
+            state = _serve(
+                world, behaviour, arms[state.turn], state, (begin, end), users, any(trainings), longest_delay, pace,
+                beat, checkpoint,
+            )  # fmt: skip
         state = replace(state, stretch=state.stretch + 1, turn=-1, now=replace(state.now, tick=end))
         state = replace(state, served=(*state.served, ()))
-    return {arm.service.arm: state.served_by(i) for i, arm in enumerate(arms)}
+    if arms[0].sinks is not None:
+        return {arm.service.arm: _EMPTY for arm in arms}
+    return {arm.service.arm: EventLog.concatenate(_logs(state.served_by(i))) for i, arm in enumerate(arms)}
 
 
 def _trained(
@@ -138,24 +149,40 @@ def _trained(
             training(done, total)
         checkpoint.stop_if_asked(lambda: state)
 
-    everything = [start.log, *(EventLog.merge(list(stretch)) for stretch in state.served)] if pooled else []
-    shared = EventLog.concatenate(everything) if any(due) else _EMPTY
+    streamed = arms[0].sinks is not None
+    shared = _learnable(start, state.served, streamed) if pooled and any(due) else _EMPTY
     deployments = list(state.deployments)
     for i, (arm, nth) in enumerate(zip(arms, due, strict=True)):
         if nth is not None:
-            log = shared if pooled else EventLog.concatenate([start.log, state.served_by(i)])
+            log = shared if pooled else _learnable(start, [[own] for own in state.served_by(i)], streamed)
             model = retrain(world, arm.service, log, tick, nth, deployments[i][-1].model, progress=progress)
             deployments[i] = (*deployments[i], Deployment(tick + arm.service.platform.training_delay, model))
     return replace(state, turn=0, deployments=tuple(deployments))
 
 
-def _served(
+def _learnable(start: Snapshot, stretches: Sequence[Sequence[_Served]], streamed: bool) -> _Served:
+    """What was served before the test and in some stretches, for training."""
+    if streamed:
+        return FeedbackLog.concatenate([start.feedback, *(f for f in chain(*stretches) if isinstance(f, FeedbackLog))])
+    return EventLog.concatenate([start.log, *(EventLog.merge(_logs(stretch)) for stretch in stretches)])
+
+
+def _logs(served: Sequence[_Served]) -> list[EventLog]:
+    return [log for log in served if isinstance(log, EventLog)]
+
+
+def _without_log(now: Snapshot) -> Snapshot:
+    return replace(now, log=_EMPTY, feedback=FeedbackLog.empty())
+
+
+def _serve(
     world: World,
     behaviour: Behaviour,
     arm: MixedArm,
     state: MixedState,
     stretch: tuple[int, int],
     users: Bool,
+    keep_feedback: bool,
     longest_delay: int,
     pace: Pace | None,
     heartbeat: Heartbeat | None,
@@ -163,7 +190,8 @@ def _served(
 ) -> MixedState:
     """An arm serves its users over a stretch."""
     begin, end = stretch
-    log, now = _EMPTY, state.now
+    now = state.now
+    log: _Served = _EMPTY if arm.sinks is None else FeedbackLog.empty()
     if users.any():
         platform = arm.service.platform.model_copy(update={"retrain_every": None})
         service = replace(arm.service, platform=platform)
@@ -177,8 +205,10 @@ def _served(
                 None if state.parts is None else (now, state.parts),
                 lambda inner: replace(state, now=inner[0], parts=inner[1]),
             ),
+            sinks=arm.sinks, keep_feedback=keep_feedback,
         )  # fmt: skip
-        log, now = trajectory.log, replace(trajectory.end, tick=begin, log=_EMPTY)
+        log = trajectory.log if arm.sinks is None else trajectory.end.feedback
+        now = replace(_without_log(trajectory.end), tick=begin)
     served = (*state.served[:-1], (*state.served[-1], log))
     return replace(state, turn=state.turn + 1, now=now, served=served, parts=None)
 

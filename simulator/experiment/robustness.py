@@ -5,7 +5,7 @@ All of it is by user, so a switchback has none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,20 +35,20 @@ class WarmUp:
     """What was known of the users before the test.
 
     Attributes:
-        view: the warm-up's window of any arm's log, since it is the same in all; without rows where the log is
-            streamed, as only a split, which is not, asks for more than stands below.
+        parts: a metric's, of all users in the warm-up; only a split asks for them.
         impressions: float64[n_users], examined in the warm-up.
         dislikes: float64[n_users], pressed in the warm-up.
     """
 
-    view: LogView
+    parts: Callable[[Metric], PerUser]
     impressions: Float64
     dislikes: Float64
 
 
 def warm_up_of(view: LogView) -> WarmUp:
     """What a window tells of the users."""
-    return WarmUp(view, view.impressions, view.count((view.rows.feedback & Feedback.DISLIKE) != 0))
+    dislikes = view.count((view.rows.feedback & Feedback.DISLIKE) != 0)
+    return WarmUp(lambda metric: measure(metric, view), view.impressions, dislikes)
 
 
 def strata(impressions: Float64) -> Int32:
@@ -89,7 +89,7 @@ def estimator_rows(
     stratum = strata(warm_up.impressions)
     for metric in metrics:
         parts = readings.parts(metric)
-        before = None if readings.is_paired else measure(metric, warm_up.view)
+        before = None if readings.is_paired else warm_up.parts(metric)
         for arm in _treatments(readings, control):
             effects = (
                 _of_twins(parts[arm], parts[control], confidence, seed)

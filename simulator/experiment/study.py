@@ -12,17 +12,17 @@ from typing import Any
 
 from recommenders.base import TICKS_PER_SECOND, Recommender, State
 from simulator.draws import Purpose
-from simulator.engine.cells import Executor, Here, cut_population
+from simulator.engine.cells import Executor, Here
 from simulator.engine.checkpoints import Stages
 from simulator.engine.clock import Service, Workplace, simulate
 from simulator.engine.log import EventLog, FeedbackLog
-from simulator.engine.log_parts import PART_ROWS, StreamedLog, read_users, stored_cell
+from simulator.engine.log_parts import StreamedLog, read_users
 from simulator.engine.packing import check_can_be_kept
 from simulator.engine.serving import blaming, build_recommender
 from simulator.engine.snapshot import Snapshot, deploy, genesis
 from simulator.experiment.ab_findings import ABFindings, find, find_streamed
 from simulator.experiment.abtest import rehearse
-from simulator.experiment.assignment import Assignment, assign
+from simulator.experiment.assignment import planned
 from simulator.experiment.branches import Branches
 from simulator.experiment.cell_metrics import WARM_UP, CellReadings, StreamedTest, rehearse_streamed
 from simulator.experiment.counterfactual import run_counterfactual
@@ -30,16 +30,16 @@ from simulator.experiment.design_words import describe_design
 from simulator.experiment.failures import with_failures
 from simulator.experiment.metrics import select_metrics
 from simulator.experiment.mixed import MixedArm, simulate_mixed
-from simulator.experiment.pairs import ab_test_pair, ab_test_pair_of_cells, counterfactual_pair, notable_runs
+from simulator.experiment.pairs import ab_test_pair, counterfactual_pair, notable_runs
 from simulator.experiment.replay import Histories
 from simulator.experiment.responses import analyse_branches, future_effects
 from simulator.experiment.responsiveness import similarity
 from simulator.experiment.results import ArmFailure, Results, TrajectoryPair
+from simulator.experiment.streaming import sinks_of, streamed_pairs, streamed_test
 from simulator.experiment.verdicts import judge
-from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
+from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest, SwitchbackABTest
 from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
-from simulator.scenario.event_logs import streams
 from simulator.scenario.schema import Scenario
 from simulator.scenario.thresholds import parse_threshold
 from simulator.world.registry import behaviour_of
@@ -73,7 +73,7 @@ class Study:
 
     def sinks(self, name: str) -> StreamedLog | None:
         """What takes an arm's log of the A/B test; None where it stays in memory."""
-        return None if self.streamed is None else _sinks(self.streamed, name)
+        return None if self.streamed is None else sinks_of(self.streamed, name)
 
     def lived(self, runs: int) -> EventLog:
         """The warm-up's log of the first users."""
@@ -141,8 +141,8 @@ def prepare(
     world = scenario_world(scenario, directory)
     length = max((build_recommender(name, build).traits.history_length for name, build in arms.items()), default=0)
     stages = stages or Stages()
-    streamed = None if events is None else _streamed(scenario, world, events)
-    sinks = None if streamed is None else _sinks(streamed, WARM_UP)
+    streamed = None if events is None else streamed_test(scenario, world, events)
+    sinks = None if streamed is None else sinks_of(streamed, WARM_UP)
     start = stages.once(
         "warm_up",
         lambda: warm_up(scenario, world, policy, length, watch, stages, sinks, executor),
@@ -160,22 +160,6 @@ def prepare(
             n_users=world.population.n_users, end_tick=scenario.warm_up,
         )  # fmt: skip
     return Study(scenario, world, start)
-
-
-def _streamed(scenario: Scenario, world: World, events: Path) -> StreamedTest | None:
-    """What will be asked of streamed logs; None where the scenario wants them in memory."""
-    if not streams(scenario) or scenario.ab_test is None:
-        return None
-    begin = scenario.warm_up + scenario.ab_test.exclude_first
-    cells = cut_population(world.population.n_users, scenario.execution.cell_users)
-    return StreamedTest(
-        events, tuple(arm.name for arm in scenario.arms), cells, scenario.metrics, world.catalogue.features,
-        scenario.warm_up, begin, scenario.warm_up + scenario.ab_test.duration,
-    )  # fmt: skip
-
-
-def _sinks(streamed: StreamedTest, name: str) -> StreamedLog:
-    return StreamedLog(streamed.folder / name, name, streamed.cells, PART_ROWS)
 
 
 def scenario_world(scenario: Scenario, directory: Path) -> World:
@@ -288,15 +272,6 @@ def run_arm(
     return ArmOutcome(name, log, branches, {in_words(stage): took for stage, took in stages.took.items()})
 
 
-def assignment(study: Study, settings: MixedABTest) -> Assignment:
-    """Who is served by which arm, and when, in a test whose arms share one world."""
-    scenario = study.scenario
-    return assign(
-        settings, [arm.name for arm in scenario.arms], scenario.control, draws=study.world.draws,
-        n_users=study.world.population.n_users, start_tick=study.start.tick,
-    )  # fmt: skip
-
-
 def run_mixed(
     study: Study,
     builds: Mapping[str, Build],
@@ -320,15 +295,15 @@ def run_mixed(
         EngineError: a recommender could not be trained or broke its contract.
     """
     scenario, world, start = study.scenario, study.world, study.start
-    settings, platform = scenario.ab_test, scenario.platform
-    if settings is None or isinstance(settings, PairedABTest):
+    settings, plan = scenario.ab_test, planned(scenario, world)
+    if plan is None or not isinstance(settings, MixedABTest):
         return ()
     stages = stages or Stages()
+    before = start.learnable
     models = stages.once("training", lambda: {
-        name: fit_arm(name, build, start.log, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
+        name: fit_arm(name, build, before, world, scenario.platform_of(name).ingestion_delay, start.tick, watch)
         for name, build in builds.items()
     })  # fmt: skip
-    plan = assignment(study, settings)
     arms = []
     for name in plan.arms:
         policy = scenario.control if name == HOLDOUT and name not in builds else name
@@ -336,11 +311,11 @@ def run_mixed(
         if policy != name:
             own = own.model_copy(update={"retrain_every": None})
         service = Service(name, builds[policy], own, start.tick, workplace(scenario, executor))
-        arms.append(MixedArm(service, models[policy]))
+        arms.append(MixedArm(service, models[policy], study.sinks(name)))
     until = start.tick + settings.duration
     logs = stages.once("ab_test", lambda: simulate_mixed(
         world, behaviour_of(world), arms, start, plan.stretches, pooled=settings.training == "pooled",
-        heartbeat=_heartbeat(watch, "A/B test", start.tick, until, platform.slate_size),
+        heartbeat=_heartbeat(watch, "A/B test", start.tick, until, scenario.platform.slate_size),
         training=lambda done, total: watch("retraining", done, total, 0),
         checkpoint=stages.checkpoint("ab_test"),
     ))  # fmt: skip
@@ -482,9 +457,9 @@ def _ab_test(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReading
     if settings is None:
         return None
     seed = study.world.draws.integer_seed(Purpose.BOOTSTRAP, 0)
-    if readings is not None and isinstance(settings, PairedABTest):
-        return find_streamed(study.scenario, settings, readings, seed=seed)
-    plan = None if isinstance(settings, PairedABTest) else assignment(study, settings)
+    plan = planned(study.scenario, study.world)
+    if readings is not None and not isinstance(settings, SwitchbackABTest):
+        return find_streamed(study.scenario, settings, plan, readings, seed=seed)
     return find(
         study.scenario, settings, plan, {o.name: o.log for o in outcomes}, study.start.log,
         study.world.catalogue.features,
@@ -515,8 +490,7 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReadings 
             for notable in notable_runs(run, base, action)
         ]  # fmt: skip
     if readings is not None:
-        found = [_streamed_pair(readings, scenario.control, arm) for arm in readings.arms if arm != scenario.control]
-        return (*pairs, *(pair for pair in found if pair is not None))
+        return (*pairs, *streamed_pairs(readings, scenario.control))
     if isinstance(scenario.ab_test, PairedABTest):
         logs = {o.name: EventLog.concatenate([study.start.log, o.log]) for o in outcomes}
         for arm, log in logs.items():
@@ -526,16 +500,3 @@ def _pairs(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReadings 
                 )
                 pairs += [] if pair is None else [pair]
     return tuple(pairs)
-
-
-def _streamed_pair(readings: CellReadings, control: str, arm: str) -> TrajectoryPair | None:
-    test = readings.test
-
-    def read(users: range) -> tuple[EventLog, EventLog]:
-        before, left, right = (stored_cell(test.folder / name, users).read() for name in (WARM_UP, control, arm))
-        return EventLog.concatenate([before, left]), EventLog.concatenate([before, right])
-
-    same = set(readings.by_arm[control].hashes) & set(readings.by_arm[arm].hashes)
-    alike = {users for users, _ in same}
-    most = [(users, dislikes) for users, dislikes in readings.by_arm[control].most_dislikes if users not in alike]
-    return ab_test_pair_of_cells(control, arm, most, read, test.items, start_tick=test.start_tick)

@@ -228,10 +228,10 @@ def _check_log(draft: Draft) -> None:
         return
     design, watched = draft.get("ab_test", "design"), draft.get("ab_test", "watch")
     if not draft.has("ab_test"):
-        draft.sources.report(("log", "stream"), "always", "auto or never without a paired ab_test")
-    elif design in ("split", "switchback"):
+        draft.sources.report(("log", "stream"), "always", "auto or never without an ab_test")
+    elif design == "switchback":
         path: Path = ("ab_test", "design")
-        draft.sources.report(("log", "stream"), "always", f"auto or never with the design {design}", also=(path,))
+        draft.sources.report(("log", "stream"), "always", "auto or never with the design switchback", also=(path,))
     elif watched is True:
         draft.sources.report(
             ("log", "stream"), "always", "auto or never with a watched ab_test", also=(("ab_test", "watch"),)

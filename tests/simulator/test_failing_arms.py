@@ -215,7 +215,7 @@ def test_an_error_of_ours_ends_the_run(scenario: Path, tmp_path: Path, monkeypat
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.experiment.study.PART_ROWS", 200)
+    monkeypatch.setattr("simulator.experiment.streaming.PART_ROWS", 200)
     monkeypatch.setattr("simulator.engine.log_parts._LEAST_ROWS", 40)
 
 

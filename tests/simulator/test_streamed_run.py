@@ -44,7 +44,7 @@ LOGS = ("warm_up", "chance", "popular")
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several of them, also in a world of 30 users."""
-    monkeypatch.setattr("simulator.experiment.study.PART_ROWS", 200)
+    monkeypatch.setattr("simulator.experiment.streaming.PART_ROWS", 200)
     monkeypatch.setattr("simulator.engine.log_parts._LEAST_ROWS", 40)
 
 
@@ -80,13 +80,22 @@ def test_workers_write_the_log_of_one_process(scenario: Path, tmp_path: Path) ->
         assert len(cells[0]) == 5
 
 
+LIVED = "counterfactual={runs: 12, prefix: lived, follow: 1d, trigger_within: 12h}"
+RAMP = "ramp: [{after: 12h, treated_share: 0.4}, {after: 1d, treated_share: 1}]"
+
+
 @pytest.mark.parametrize(
-    "counterfactual", ["{runs: 20, k: 6, slate_size: 10}", "{runs: 12, prefix: lived, follow: 1d, trigger_within: 12h}"]
+    "asked",
+    [
+        "counterfactual={runs: 20, k: 6, slate_size: 10}",
+        LIVED,
+        "ab_test={design: split, duration: 2d, exclude_first: 6h, holdout: 0.2, training: pooled}",
+        f"ab_test={{design: split, duration: 2d, shares: {{chance: 0.3, popular: 0.7}}, {RAMP}}}",
+    ],
 )
-def test_a_streamed_run_finds_what_one_in_memory_finds(scenario: Path, tmp_path: Path, counterfactual: str) -> None:
-    same = f"counterfactual={counterfactual}"
-    memory = run(scenario, tmp_path / "memory", same)
-    streamed = run(scenario, tmp_path / "streamed", same, "log.stream=always")
+def test_a_streamed_run_finds_what_one_in_memory_finds(scenario: Path, tmp_path: Path, asked: str) -> None:
+    memory = run(scenario, tmp_path / "memory", asked, LIVED if "ab_test" in asked else asked)
+    streamed = run(scenario, tmp_path / "streamed", asked, LIVED if "ab_test" in asked else asked, "log.stream=always")
     expected, results = (found(folder, "results.json") for folder in (memory, streamed))
     for key in expected:
         if key != "series":
@@ -95,9 +104,10 @@ def test_a_streamed_run_finds_what_one_in_memory_finds(scenario: Path, tmp_path:
         for value, wanted in zip(one.pop("value"), other.pop("value"), strict=True):
             assert value == (None if wanted is None else pytest.approx(wanted, rel=1e-12))
         assert one == other
-    for name in LOGS:
+    names = [*LOGS, "holdout"] if "holdout" in asked else LOGS
+    for name in names:
         cells = list(read_cells(streamed / "events" / name))
-        assert len(cells) == 5
+        assert len(cells) > 3  # a cell none of whose users an arm served has no files
         assert same_rows(EventLog.merge([log for _, log in cells]), read_log(memory / "events" / f"{name}.parquet"))
         hashes = found(streamed, "manifest.json")["log_sha256"]
         assert hashes[name] == cells_hash([(users, cell_hash(log)) for users, log in cells])
@@ -172,5 +182,8 @@ def test_whether_logs_are_streamed_follows_from_the_scenario(scenario: Path) -> 
     assert not asked(**{"world.population.users": users})
     assert asked(**{"log.stream": "always"})
     assert not asked(**{"world.population.users": users + 1, "log.stream": "never"})
-    assert not asked(**{"world.population.users": users + 1, "ab_test": {"design": "split"}})
+    split = {"design": "split", "duration": "2d"}
+    assert asked(**{"world.population.users": users + 1, "ab_test": split})
+    assert not asked(**{"world.population.users": users + 1, "ab_test": {**split, "watch": True}})
+    assert not asked(**{"world.population.users": users + 1, "ab_test": {**split, "design": "switchback"}})
     assert not asked(**{"world.population.users": users + 1, "ab_test.watch": True})

@@ -17,9 +17,11 @@ from simulator.engine.log import EventLog
 from simulator.engine.log_files import write_log
 from simulator.engine.log_parts import cell_name
 from simulator.experiment.abtest import analyse_readings
-from simulator.experiment.cell_metrics import StreamedTest, measure_cell, read_test
+from simulator.experiment.cell_metrics import CellReadings, StreamedTest, measure_cell, read_test
+from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, MetricInfo, WorldMetric
-from simulator.experiment.readings import TwinReadings
+from simulator.experiment.metrics.contract import measure
+from simulator.experiment.readings import SplitReadings, TwinReadings, UserReadings
 from simulator.scenario.durations import TICKS_PER_DAY
 from tests.simulator.experiment.strategies import MAX_USERS, items, logs
 
@@ -54,6 +56,54 @@ def both(folder: Path, log: dict[str, EventLog], cells: tuple[range, ...]):
     return TwinReadings(views), StreamedTest(folder, ARMS, cells, (), ITEMS, start, *WINDOW)
 
 
+def assert_same(memory: UserReadings, disk: CellReadings) -> None:
+    assert (disk.is_paired, disk.worlds_compare, disk.arms) == (memory.is_paired, memory.worlds_compare, memory.arms)
+    for arm in ARMS:
+        np.testing.assert_array_equal(disk.users(arm), memory.users(arm))
+    for metric in METRICS.values():
+        if isinstance(metric, WorldMetric):
+            assert disk.numbers(metric) == pytest.approx(memory.numbers(metric), abs=0, nan_ok=True)
+            continue
+        expected, found = memory.parts(metric), disk.parts(metric)
+        for arm in ARMS:
+            assert_same_parts(found[arm], expected[arm], metric.info.name)
+            levels = memory.daily(metric)[arm]
+            assert disk.daily(metric)[arm] == pytest.approx(levels, rel=1e-12, nan_ok=True)
+    one, other = (analyse_readings(r, "control", (), 0.95) for r in (memory, disk))
+    assert repr(replace(one, series=())) == repr(replace(other, series=()))
+
+
+def assert_same_parts(found: PerUser, expected: PerUser, name: str) -> None:
+    for part in ("numerator", "denominator"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), err_msg=name)
+    assert found.empty_note == expected.empty_note
+
+
+@given(log=logs(), cell_users=st.integers(1, MAX_USERS), chosen=st.integers(0, 2**MAX_USERS - 1))
+@settings(deadline=None, max_examples=30)
+def test_metrics_of_a_split_by_cell_equal_those_in_memory(log: EventLog, cell_users: int, chosen: int) -> None:
+    """Also where users were served by another arm than theirs, as in a ramp."""
+    cells, start = cut_population(MAX_USERS, cell_users), WINDOW[0] - TICKS_PER_DAY
+    log = EventLog.merge([log])
+    before, after = log.between(0, start), log.between(start, 20 * TICKS_PER_DAY)
+    served_by = (after.tick // 7 + after.user) % 2
+    assigned = ((chosen >> np.arange(MAX_USERS)) % 2).astype(np.int32)
+    with tempfile.TemporaryDirectory() as name:
+        stream(Path(name), "warm_up", before, cells, 2)
+        for nth, arm in enumerate(ARMS):
+            stream(Path(name), arm, after.take(served_by == nth), cells, 3)
+        disk = read_test(StreamedTest(Path(name), ARMS, cells, (), ITEMS, start, *WINDOW, assigned))
+    view = LogView(EventLog.concatenate([before, after]), ITEMS, MAX_USERS, *WINDOW)
+    assert_same(SplitReadings(view, {arm: assigned == nth for nth, arm in enumerate(ARMS)}), disk)
+    warm_up = LogView(before, ITEMS, MAX_USERS, 0, start)
+    for metric in METRICS.values():
+        if isinstance(metric, Metric):
+            assert_same_parts(disk.warm_up.parts[metric.info.name], measure(metric, warm_up), metric.info.name)
+    for nth, arm in enumerate(ARMS):
+        assert disk.by_arm[arm].n_rows == np.sum(served_by == nth)
+        assert disk.by_arm[arm].n_active == len(np.unique(view.rows.user[assigned[view.rows.user] == nth]))
+
+
 @given(control=logs(), ntr=logs(), cell_users=st.integers(1, MAX_USERS), order=st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=40)
 def test_metrics_by_cell_equal_those_in_memory(
@@ -67,21 +117,7 @@ def test_metrics_by_cell_equal_those_in_memory(
     with tempfile.TemporaryDirectory() as name:
         memory, test = both(Path(name), {"control": control, "ntr": ntr}, cells)
         disk = read_test(test, shuffled)
-    for metric in METRICS.values():
-        if isinstance(metric, WorldMetric):
-            assert disk.numbers(metric) == pytest.approx(memory.numbers(metric), abs=0, nan_ok=True)
-            continue
-        expected, found = memory.parts(metric), disk.parts(metric)
-        for arm in ARMS:
-            for part in ("numerator", "denominator"):
-                np.testing.assert_array_equal(
-                    getattr(found[arm], part), getattr(expected[arm], part), err_msg=metric.info.name
-                )
-            assert found[arm].empty_note == expected[arm].empty_note
-            levels = memory.daily(metric)[arm]
-            assert disk.daily(metric)[arm] == pytest.approx(levels, rel=1e-12, nan_ok=True)
-    one, other = (analyse_readings(r, "control", (), 0.95) for r in (memory, disk))
-    assert repr(replace(one, series=())) == repr(replace(other, series=()))
+    assert_same(memory, disk)
     assert {arm: found.n_rows for arm, found in disk.by_arm.items()} == {
         arm: len(view.log) - disk.warm_up.n_rows for arm, view in memory.views.items()
     }

@@ -53,7 +53,8 @@ def busy_log(seed: int) -> EventLog:
 
 
 LOGS = {"control": busy_log(1), "a": busy_log(1000)}
-WARM = warm_up_of(LogView(LOGS["control"], ITEMS, N_USERS, 0, WARM_UP * TICKS_PER_DAY))
+BEFORE = LogView(LOGS["control"], ITEMS, N_USERS, 0, WARM_UP * TICKS_PER_DAY)
+WARM = warm_up_of(BEFORE)
 
 
 def twins() -> TwinReadings:
@@ -83,7 +84,7 @@ def test_twins_have_paired_unpaired_and_bootstrap() -> None:
 def test_a_split_adjusts_by_the_same_users_warm_up() -> None:
     readings = split()
     rows = {r.estimator: r for r in estimator_rows(readings, "control", [RATE], WARM, 0.9, seed=3)}
-    everybody, before, stratum = rate(readings.view), rate(WARM.view), strata(WARM.impressions)
+    everybody, before, stratum = rate(readings.view), rate(BEFORE), strata(WARM.impressions)
     a, c = readings.members["a"], readings.members["control"]
     arms = rows_of(everybody, a), rows_of(everybody, c)
     expected = {
@@ -116,7 +117,7 @@ def test_strata_are_quartiles_of_those_whom_the_warm_up_saw(impressions: list[in
 
 def test_segments_part_the_users_in_two_each() -> None:
     view = LogView(EventLog.empty(), ITEMS, 4, 0, 1)
-    found = segments(WarmUp(view, np.array([0.0, 5, 9, 2]), np.array([0.0, 1, 0, 0])))
+    found = segments(WarmUp(lambda _metric: rate(view), np.array([0.0, 5, 9, 2]), np.array([0.0, 1, 0, 0])))
     assert {name: np.flatnonzero(users).tolist() for name, users in found.items()} == {
         "heavy users": [1, 2], "light users": [0, 3], "disliked before": [1], "did not dislike before": [0, 2, 3],
     }  # fmt: skip
