@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recommenders.base import UInt8
-from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
+from simulator.executors.remote import MOST_DEATHS, Answer, Died, Elsewhere, Order, Seat
 
 
 class OneMemory:
@@ -67,3 +67,12 @@ class MortalWorkers:
 def among(n: int, dies: Callable[[], bool] = lambda: False) -> Elsewhere:
     """An executor with some of them."""
     return Elsewhere(MortalWorkers(n, dies))
+
+
+def deadly(seed: int, n: int, shares_memory: bool = False) -> MortalWorkers:
+    """Workers of which as many die as are replaced, at random answers."""
+    rng = np.random.default_rng(seed)
+    workers = MortalWorkers(
+        n, lambda: bool(workers.deaths < MOST_DEATHS and rng.random() < 0.3), shares_memory
+    )  # fmt: skip
+    return workers

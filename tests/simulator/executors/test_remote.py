@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,18 +23,9 @@ from simulator.executors import remote
 from simulator.world.behaviour import UtilityBehaviour
 from tests.simulator.engine.test_cells import assert_equal_columns, assert_same, lived
 from tests.simulator.engine.worlds import DAY, HOUR, first_model, service, small_experiments, small_world
-from tests.simulator.executors.mortals import MortalWorkers, among
+from tests.simulator.executors.mortals import MortalWorkers, among, deadly
 
 BEHAVIOUR = UtilityBehaviour()
-
-
-def deadly(seed: int, n: int, shares_memory: bool = False) -> MortalWorkers:
-    """Workers of which as many die as are replaced, at random answers."""
-    rng = np.random.default_rng(seed)
-    workers = MortalWorkers(
-        n, lambda: bool(workers.deaths < remote.MOST_DEATHS and rng.random() < 0.3), shares_memory
-    )  # fmt: skip
-    return workers
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.engine.clock import Pace, simulate
-from simulator.engine.log import EventLog
+from recommenders.base import Feedback
+from simulator.engine.cells import cut_population
+from simulator.engine.checkpoint_files import CheckpointFiles
+from simulator.engine.checkpoints import Period, Stages, StoppedError
+from simulator.engine.clock import Pace, Workplace, simulate
+from simulator.engine.log import EventLog, FeedbackLog
+from simulator.engine.log_parts import StreamedLog, read_cells
 from simulator.engine.snapshot import Snapshot, deploy, genesis
+from simulator.executors.remote import Elsewhere
 from simulator.experiment.assignment import Stretch, assign
-from simulator.experiment.mixed import MixedArm, simulate_mixed
+from simulator.experiment.mixed import MixedArm, MixedState, simulate_mixed
 from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, SplitABTest, SwitchbackABTest
 from simulator.world.behaviour import UtilityBehaviour
 from simulator.world.world import World
 from tests.simulator.engine.worlds import DAY, HOUR, first_model, service, small_world
+from tests.simulator.executors.mortals import deadly
 
 BEHAVIOUR = UtilityBehaviour()
 WARM_UP = 10 * HOUR
@@ -197,3 +207,51 @@ def test_a_holdout_keeps_its_model_while_the_control_retrains() -> None:
     assert len(users) > 5
     frozen = setting.alone(setting.arm("a", "responsive", retrain_every=None))
     assert same_rows(logs["holdout"], frozen.take(np.isin(frozen.user, users)))
+
+
+def as_streamed(start: Snapshot) -> Snapshot:
+    """The same moment where a sink has taken the log before it."""
+    log = start.log.take((start.log.feedback & np.uint8(Feedback.EXAMINED)) != 0)
+    kept = FeedbackLog(log.feedback_tick, log.user, log.slot, log.item, log.feedback, log.dwell_seconds)
+    return replace(start, log=EventLog.empty(), feedback=kept)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    worlds(), designs("a", "b"), st.integers(1, 4), st.integers(1, 3), st.integers(1, 60), st.integers(0, 2**32),
+    st.integers(0, 40),
+)  # fmt: skip
+def test_streamed_logs_are_those_in_memory_whoever_dies_and_wherever_it_stops(
+    setting: Setting, design: MixedABTest, cell_users: int, n_workers: int, part_rows: int, seed: int, stop_after: int
+) -> None:
+    arms = setting.arm("a", "growing"), setting.arm("b", "responsive")
+    whole = setting.mixed(design, *arms)
+    stretches, cells = setting.stretches(design, "a", "b"), cut_population(setting.world.population.n_users, cell_users)
+    asked = iter([False] * stop_after + [True])
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.engine.log_parts._LEAST_ROWS", 1)
+        for n, stop in ((n_workers, lambda: next(asked, False)), (2, lambda: False)):
+            spread = [
+                replace(
+                    arm,
+                    service=replace(arm.service, workplace=Workplace(Elsewhere(deadly(seed + n, n)))),
+                    sinks=StreamedLog(Path(name, arm.service.arm), arm.service.arm, cells, part_rows),
+                )
+                for arm in arms
+            ]
+            files = CheckpointFiles(Path(name, "checkpoints"), "0" * 64, (MixedState,))
+            try:
+                found = simulate_mixed(
+                    setting.world, BEHAVIOUR, spread, as_streamed(setting.start), stretches,
+                    pooled=design.training == "pooled",
+                    checkpoint=Stages(files, Period(0.0, stop)).checkpoint("ab_test"),
+                )  # fmt: skip
+                break
+            except StoppedError:
+                continue
+        read = {
+            arm: [log for _, log in read_cells(Path(name, arm))] if Path(name, arm).is_dir() else [] for arm in whole
+        }
+    assert not any(map(len, found.values()))
+    for arm, log in whole.items():
+        assert same_rows(EventLog.merge(read[arm]), log)
