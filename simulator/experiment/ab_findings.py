@@ -92,7 +92,7 @@ def find(
 
 def find_streamed(
     scenario: Scenario,
-    settings: PairedABTest | SplitABTest,
+    settings: PairedABTest | SplitABTest | SwitchbackABTest,
     plan: Assignment | None,
     readings: CellReadings,
     *,
@@ -109,6 +109,8 @@ def find_streamed(
     """
     analysis = analyse_readings(readings, scenario.control, scenario.metrics, scenario.confidence)
     known = WarmUp(lambda metric: readings.warm_up.parts[metric.info.name], readings.impressions, readings.dislikes)
+    if isinstance(settings, SwitchbackABTest):
+        return _findings(scenario, settings, analysis, None, known, (), seed)
     active = {arm: found.n_active for arm, found in readings.by_arm.items()}
     return _findings(scenario, settings, analysis, readings, known, _ratios(plan, readings, active), seed)
 
@@ -149,16 +151,13 @@ def _twins(
 
 def _blocks(settings: SwitchbackABTest, plan: Assignment, view: LogView) -> BlockReadings:
     """The periods of whole blocks in the window, without their washout."""
-    n_arms = len(plan.arms)
-    views: dict[str, list[LogView]] = {arm: [] for arm in plan.arms}
-    for i in range(0, len(plan.stretches), n_arms):
-        block = plan.stretches[i : i + n_arms]
-        if block[0].start_tick >= view.start_tick:
-            for stretch in block:
-                arm = plan.arms[int(stretch.arm[0])]
-                begin = stretch.start_tick + settings.washout
-                views[arm].append(LogView(view.log, view.items, view.n_users, begin, stretch.end_tick))
-    return BlockReadings({arm: tuple(found) for arm, found in views.items()})
+    periods = plan.periods(view.start_tick, settings.washout)
+    return BlockReadings(
+        {
+            arm: tuple(LogView(view.log, view.items, view.n_users, begin, end) for begin, end in found)
+            for arm, found in periods.items()
+        }
+    )
 
 
 def _active(readings: SplitReadings) -> dict[str, int]:

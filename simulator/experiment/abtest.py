@@ -15,7 +15,7 @@ from simulator.experiment.metrics import METRICS, AnyMetric, LogView, Metric, Wo
 from simulator.experiment.metrics.base import protected
 from simulator.experiment.metrics.contract import measure, measure_world
 from simulator.experiment.multiplicity import benjamini_hochberg, holm
-from simulator.experiment.readings import BlockReadings, Readings, TwinReadings, UserReadings
+from simulator.experiment.readings import Readings, TwinReadings
 from simulator.experiment.results import ArmMetric, Comparison, DailySeries, Estimate, MetricInfo
 
 OTHER_SIZES = "a number of all users together: it depends on how many users an arm has"
@@ -73,9 +73,7 @@ def analyse(
     return analyse_readings(TwinReadings(views), control, metric_names, confidence)
 
 
-def analyse_readings(
-    readings: UserReadings | BlockReadings, control: str, metric_names: Sequence[str], confidence: float
-) -> ABAnalysis:
+def analyse_readings(readings: Readings, control: str, metric_names: Sequence[str], confidence: float) -> ABAnalysis:
     """Estimate every metric in every arm and compare the arms with the control as the design has it.
 
     Args:
@@ -101,7 +99,7 @@ def analyse_readings(
         comparisons += [
             Comparison(arm, name, e.difference, e.lift, e.p_value) for arm, e in effects.against_control.items()
         ]
-        if isinstance(metric, Metric) and not isinstance(readings, BlockReadings):
+        if isinstance(metric, Metric):
             series += [DailySeries(arm, name, tuple(range(len(v))), v) for arm, v in readings.daily(metric).items()]
     return ABAnalysis(tuple(m.info for m in metrics), tuple(levels), adjusted(comparisons), tuple(series))
 

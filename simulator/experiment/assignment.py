@@ -62,6 +62,21 @@ class Assignment:
         mine: Bool = self.assigned == self.arms.index(arm)
         return mine
 
+    def periods(self, begin_tick: int, washout: int) -> dict[str, tuple[tuple[int, int], ...]]:
+        """Of a switchback, when each arm is looked at: from the one tick to before the other, once a block.
+
+        Args:
+            begin_tick: blocks that begin before are left out.
+            washout: ticks of each period that are left out, while the arm before it still acts.
+        """
+        found: dict[str, list[tuple[int, int]]] = {arm: [] for arm in self.arms}
+        for i in range(0, len(self.stretches), len(self.arms)):
+            block = self.stretches[i : i + len(self.arms)]
+            if block[0].start_tick >= begin_tick:
+                for stretch in block:
+                    found[self.arms[int(stretch.arm[0])]].append((stretch.start_tick + washout, stretch.end_tick))
+        return {arm: tuple(periods) for arm, periods in found.items()}
+
 
 def planned(scenario: Scenario, world: World) -> Assignment | None:
     """The plan of a scenario's A/B test; None of a paired test, in which everybody is in every arm, or without one."""

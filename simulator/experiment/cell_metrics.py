@@ -21,14 +21,14 @@ from simulator.experiment.estimators import DifferenceAndLift, PerUser, compare,
 from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, WorldMetric, select_metrics
 from simulator.experiment.metrics.base import Tally, protected
 from simulator.experiment.metrics.contract import conclude_tally, measure, measure_tally
-from simulator.experiment.readings import Rows, rows_of
+from simulator.experiment.readings import Rows, all_periods, by_block, rows_of
 
 WARM_UP = "warm_up"
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedTest:
-    """A test whose logs are on the disk, in the same cells for all arms: a paired one, or a split.
+    """A test whose logs are on the disk, in the same cells for all arms.
 
     Attributes:
         folder: of the logs: `folder / arm / cell`, and `warm_up` beside the arms.
@@ -38,7 +38,8 @@ class StreamedTest:
         items: of the catalogue.
         start_tick: where the warm-up ends.
         begin_tick, end_tick: the window that is analysed.
-        assigned: int32[n_users], of a split, the arm that each user is meant for; None where all are in every arm.
+        assigned: of a split, int32[n_users], the arm that each user is meant for.
+        periods: of a switchback, arm -> when it is looked at, from the one tick to before the other, once a block.
     """
 
     folder: Path
@@ -50,9 +51,15 @@ class StreamedTest:
     begin_tick: int
     end_tick: int
     assigned: Int32 | None = None
+    periods: Mapping[str, tuple[tuple[int, int], ...]] | None = None
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether each arm has a world of its own."""
+        return self.assigned is None and self.periods is None
 
     def members(self, arm: str) -> Rows:
-        """intp[n], the users behind an arm's parts, in order."""
+        """intp[n], the users who are in an arm, in order; of all designs but a split, everybody."""
         if self.assigned is None:
             return np.arange(self.n_users)
         return np.flatnonzero(self.assigned == self.arms.index(arm))
@@ -77,8 +84,9 @@ class CellOfArm:
         sha256: of its rows.
         most_dislikes: of one user that it served, since the warm-up.
         n_active: users whom the window saw.
-        parts: metric -> those of the cell's users.
-        days: metric -> float64[2, n_days], the sums of both over the cell's users, for each day as a window.
+        parts: metric -> those of the cell's users; of a switchback, their sums, a row a block.
+        days: metric -> float64[2, n_days], the sums of both over the cell's users, for each day as a window; none of a
+            switchback.
         tallies: metric of the world -> its tally.
 
     Users are all of the cell's; of a split, those meant for the arm, whoever served them.
@@ -132,26 +140,51 @@ def measure_cell(test: StreamedTest, users: range) -> MeasuredCell:
     """
     before = stored_cell(test.folder / WARM_UP, users).read()
     view = _view(before, test, users, 0, test.start_tick)
-    arms, known = {}, {}
-    if test.assigned is None:
-        for arm in test.arms:
-            log = stored_cell(test.folder / arm, users).read()
-            whole = _view(EventLog.concatenate([before, log]), test, users, test.begin_tick, test.end_tick)
-            arms[arm] = _cell_of_arm(test, log, _by_user(test, whole), whole, np.ones(len(users), np.bool_))
+    known: Mapping[str, PerUser] = {}
+    if test.is_paired:
+        arms = {arm: _cell_of_world(test, users, before, arm) for arm in test.arms}
     else:
-        logs = [stored_cell(test.folder / arm, users).read() for arm in test.arms]
-        together = EventLog.concatenate([before, EventLog.merge(logs)])
-        by_user = _by_user(test, _view(together, test, users, test.begin_tick, test.end_tick))
-        known = {metric.info.name: measure(metric, view) for metric in _by_user_metrics(test)}
-        meant_for = test.assigned[users.start : users.stop]
-        for nth, (arm, log) in enumerate(zip(test.arms, logs, strict=True)):
-            members = meant_for == nth
-            own = together.take(members[together.user - users.start])
-            arms[arm] = _cell_of_arm(
-                test, log, by_user, _view(own, test, users, test.begin_tick, test.end_tick), members
-            )
+        logs = {arm: stored_cell(test.folder / arm, users).read() for arm in test.arms}
+        together = EventLog.concatenate([before, EventLog.merge(list(logs.values()))])
+        whole = _view(together, test, users, test.begin_tick, test.end_tick)
+        if test.periods is not None:
+            arms = {arm: _cell_in_periods(test, whole, log, test.periods[arm]) for arm, log in logs.items()}
+        else:
+            arms = _cell_of_split(test, users, whole, logs)
+            known = {metric.info.name: measure(metric, view) for metric in _by_user_metrics(test)}
     dislikes = view.count(view.flagged(Feedback.DISLIKE))
     return MeasuredCell(users, len(before), cell_hash(before), view.impressions, dislikes, known, arms)
+
+
+def _cell_of_world(test: StreamedTest, users: range, before: EventLog, arm: str) -> CellOfArm:
+    """A cell in the world of one arm."""
+    log = stored_cell(test.folder / arm, users).read()
+    whole = _view(EventLog.concatenate([before, log]), test, users, test.begin_tick, test.end_tick)
+    return _cell_of_arm(test, log, _by_user(test, whole), whole, np.ones(len(users), np.bool_))
+
+
+def _cell_of_split(
+    test: StreamedTest, users: range, whole: LogView, logs: Mapping[str, EventLog]
+) -> dict[str, CellOfArm]:
+    """A cell, by the arm that its users are meant for."""
+    assert test.assigned is not None
+    by_user, meant_for = _by_user(test, whole), test.assigned[users.start : users.stop]
+    found = {}
+    for nth, (arm, log) in enumerate(logs.items()):
+        members = meant_for == nth
+        own = replace(whole, log=protected(whole.log.take(members[whole.log.user])))
+        found[arm] = _cell_of_arm(test, log, by_user, own, members)
+    return found
+
+
+def _cell_in_periods(
+    test: StreamedTest, whole: LogView, log: EventLog, periods: Sequence[tuple[int, int]]
+) -> CellOfArm:
+    """A cell in the periods of one arm of a switchback, whose own log is `log`."""
+    views = [replace(whole, start_tick=begin, end_tick=end, horizon_tick=None) for begin, end in periods]
+    parts = {metric.info.name: by_block([measure(metric, view) for view in views]) for metric in _by_user_metrics(test)}
+    tallies = {metric.info.name: measure_tally(metric, all_periods(views)) for metric in _world_metrics(test)}
+    return CellOfArm(len(log), cell_hash(log), 0, 0, parts, {}, tallies)
 
 
 def _view(log: EventLog, test: StreamedTest, users: range, begin: int, end: int) -> LogView:
@@ -165,6 +198,10 @@ _ByUser = Mapping[str, tuple[PerUser, Sequence[PerUser]]]
 
 def _by_user_metrics(test: StreamedTest) -> list[Metric]:
     return [metric for metric in select_metrics(test.metrics) if isinstance(metric, Metric)]
+
+
+def _world_metrics(test: StreamedTest) -> list[WorldMetric]:
+    return [metric for metric in select_metrics(test.metrics) if isinstance(metric, WorldMetric)]
 
 
 def _by_user(test: StreamedTest, view: LogView) -> _ByUser:
@@ -182,12 +219,11 @@ def _cell_of_arm(test: StreamedTest, log: EventLog, by_user: _ByUser, view: LogV
         days[name] = np.array(
             [[d.numerator[members].sum() for d in by_day], [d.denominator[members].sum() for d in by_day]]
         )
-    worlds = [metric for metric in select_metrics(test.metrics) if isinstance(metric, WorldMetric)]
     dislikes = np.bincount(log.user[(log.feedback & Feedback.DISLIKE) != 0] - view.first_user)
     active = np.bincount(view.rows.user, minlength=len(members)) > 0
     return CellOfArm(
         len(log), cell_hash(log), int(dislikes.max(initial=0)), int(active.sum()), parts, days,
-        {metric.info.name: measure_tally(metric, view) for metric in worlds},
+        {metric.info.name: measure_tally(metric, view) for metric in _world_metrics(test)},
     )  # fmt: skip
 
 
@@ -196,8 +232,8 @@ class ArmReadings:
     """What the cells of one arm tell together; filled cell by cell.
 
     Attributes:
-        users: intp[n], those behind its parts, in order.
-        parts: metric -> those of these users.
+        users: intp[n], who is in it, in order.
+        parts: metric -> those of these users; of a switchback, their sums, a row a block.
         days: metric -> float64[2, n_days], numerators and denominators summed over users.
         tallies: metric of the world -> its tally.
         n_rows: of the log.
@@ -215,9 +251,13 @@ class ArmReadings:
     hashes: list[tuple[range, str]] = field(default_factory=list)
     most_dislikes: list[tuple[range, int]] = field(default_factory=list)
 
-    def add(self, users: range, cell: CellOfArm) -> None:
-        """Take in a cell."""
-        _fill(self.parts, cell.parts, slice(*np.searchsorted(self.users, [users.start, users.stop])), len(self.users))
+    def add(self, users: range, cell: CellOfArm, *, by_block: bool) -> None:
+        """Take in a cell, whose parts are by user or by block."""
+        if by_block:
+            _add(self.parts, cell.parts)
+        else:
+            rows = slice(*np.searchsorted(self.users, [users.start, users.stop]))
+            _fill(self.parts, cell.parts, rows, len(self.users))
         self.n_active += cell.n_active
         for total, new in ((self.days, cell.days), (self.tallies, cell.tallies)):
             for name, value in new.items():
@@ -243,9 +283,18 @@ def _fill(whole: dict[str, PerUser], parts: Mapping[str, PerUser], rows: slice, 
         into.numerator[rows], into.denominator[rows] = found.numerator, found.denominator
 
 
+def _add(total: dict[str, PerUser], parts: Mapping[str, PerUser]) -> None:
+    """Add the parts of other users, row by row."""
+    for name, found in parts.items():
+        so_far = total.get(name, PerUser(np.zeros(1), np.zeros(1), found.empty_note))
+        total[name] = PerUser(
+            so_far.numerator + found.numerator, so_far.denominator + found.denominator, found.empty_note
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class CellReadings:
-    """A test read cell by cell: what `TwinReadings` and `SplitReadings` have of logs in memory.
+    """A test read cell by cell: what the readings of each design have of logs in memory.
 
     Attributes:
         test: what was measured.
@@ -262,13 +311,13 @@ class CellReadings:
 
     @property
     def is_paired(self) -> bool:
-        """Whether all users are in every arm."""
-        return self.test.assigned is None
+        """Whether each arm has a world of its own."""
+        return self.test.is_paired
 
     @property
     def worlds_compare(self) -> bool:
         """Whether the arms' worlds are of one size."""
-        return self.is_paired
+        return self.test.assigned is None
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -285,17 +334,17 @@ class CellReadings:
         return self.by_arm[arm].users
 
     def parts(self, metric: Metric) -> dict[str, PerUser]:
-        """Arm -> parts of its users."""
+        """Arm -> parts of its users, or of the blocks of a switchback."""
         return {arm: found.parts[metric.info.name] for arm, found in self.by_arm.items()}
 
     def numbers(self, metric: WorldMetric) -> dict[str, float]:
-        """Arm -> the number of its world, or of its users' part of it."""
+        """Arm -> the number of its world, or of its part of a world."""
         name = metric.info.name
         return {arm: conclude_tally(metric, found.tallies[name], self.view) for arm, found in self.by_arm.items()}
 
     def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
-        """Paired by user, or between different users."""
-        by = compare if self.is_paired else compare_independent
+        """Paired by user or block, or between different users."""
+        by = compare if self.test.assigned is None else compare_independent
         return by(treatment, control, confidence)
 
     def between(self, start_tick: int, end_tick: int) -> CellReadings:
@@ -310,9 +359,10 @@ class CellReadings:
         return self
 
     def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
-        """Arm -> the level on each day."""
+        """Arm -> the level on each day; none of a switchback."""
         name = metric.info.name
-        return {arm: tuple(_ratio(*day) for day in found.days[name].T) for arm, found in self.by_arm.items()}
+        measured = {arm: found.days[name] for arm, found in self.by_arm.items() if name in found.days}
+        return {arm: tuple(_ratio(*day) for day in days.T) for arm, days in measured.items()}
 
 
 def _ratio(numerator: float, denominator: float) -> float:
@@ -339,7 +389,7 @@ def read_test(test: StreamedTest, each_cell: EachCell = one_by_one) -> CellReadi
         warm_up.count(cell.users, cell.warm_up_rows, cell.warm_up_sha256)
         _fill(warm_up.parts, cell.known, rows, test.n_users)
         for arm, found in cell.arms.items():
-            by_arm[arm].add(cell.users, found)
+            by_arm[arm].add(cell.users, found, by_block=test.periods is not None)
     return CellReadings(test, by_arm, warm_up, impressions, dislikes)
 
 

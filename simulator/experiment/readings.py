@@ -5,7 +5,7 @@ A unit is a user where users are in arms, and a block of time where a whole popu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -47,6 +47,12 @@ class Readings(Protocol):
         """The effect between two arms' parts, by the design's own estimator."""
         ...
 
+    def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
+        """Arm -> the metric's level on each day of the window, where arms serve all days; days look ahead as far as
+        the window does.
+        """
+        ...
+
 
 class UserReadings(Readings, Protocol):
     """Readings by user, which can be cut in time."""
@@ -67,10 +73,6 @@ class UserReadings(Readings, Protocol):
 
     def between(self, start_tick: int, end_tick: int) -> UserReadings:
         """The same over another window, as if nothing after it was known yet."""
-        ...
-
-    def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
-        """Arm -> the metric's level on each day of the window; days look ahead as far as the window does."""
         ...
 
 
@@ -192,15 +194,19 @@ class BlockReadings:
 
     def parts(self, metric: Metric) -> dict[str, PerUser]:
         """Arm -> parts summed over users, a row a block."""
-        return {arm: _by_block([measure(metric, view) for view in views]) for arm, views in self.views.items()}
+        return {arm: by_block([measure(metric, view) for view in views]) for arm, views in self.views.items()}
 
     def numbers(self, metric: WorldMetric) -> dict[str, float]:
         """Arm -> the number of all its periods together."""
-        return {arm: measure_world(metric, _together(views)) for arm, views in self.views.items()}
+        return {arm: measure_world(metric, all_periods(views)) for arm, views in self.views.items()}
 
     def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
         """Paired by block."""
         return compare(treatment, control, confidence)
+
+    def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
+        """None: no arm serves all days."""
+        return {}
 
 
 def rows_of(per_user: PerUser, rows: Rows | Int32 | Bool | slice) -> PerUser:
@@ -208,7 +214,8 @@ def rows_of(per_user: PerUser, rows: Rows | Int32 | Bool | slice) -> PerUser:
     return PerUser(per_user.numerator[rows], per_user.denominator[rows], per_user.empty_note)
 
 
-def _by_block(periods: list[PerUser]) -> PerUser:
+def by_block(periods: Sequence[PerUser]) -> PerUser:
+    """Parts summed over users, a row a block, from those of all users in each block's period."""
     numerator, denominator = ([float(p.sum()) for p in parts] for parts in zip(*map(_both, periods), strict=True))
     return PerUser(np.array(numerator), np.array(denominator), periods[0].empty_note)
 
@@ -217,6 +224,7 @@ def _both(per_user: PerUser) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
     return per_user.numerator, per_user.denominator
 
 
-def _together(views: tuple[LogView, ...]) -> LogView:
+def all_periods(views: Sequence[LogView]) -> LogView:
+    """The rows of some windows, in order of time, as one."""
     log = EventLog.concatenate([view.rows for view in views])
     return replace(views[0], log=log, end_tick=views[-1].end_tick)

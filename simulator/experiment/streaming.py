@@ -11,6 +11,7 @@ from simulator.experiment.assignment import planned
 from simulator.experiment.cell_metrics import WARM_UP, CellReadings, StreamedTest
 from simulator.experiment.pairs import ab_test_pair_of_cells
 from simulator.experiment.results import TrajectoryPair
+from simulator.scenario.ab_tests import SwitchbackABTest
 from simulator.scenario.event_logs import streams
 from simulator.scenario.schema import Scenario
 from simulator.world.world import World
@@ -26,7 +27,10 @@ def streamed_test(scenario: Scenario, world: World, events: Path) -> StreamedTes
     """
     if not streams(scenario) or scenario.ab_test is None:
         return None
-    plan = planned(scenario, world)
+    plan, settings = planned(scenario, world), scenario.ab_test
+    begin, periods = scenario.warm_up + settings.exclude_first, None
+    if plan is not None and isinstance(settings, SwitchbackABTest):
+        periods = plan.periods(begin, settings.washout)
     return StreamedTest(
         events,
         tuple(arm.name for arm in scenario.arms) if plan is None else plan.arms,
@@ -34,9 +38,10 @@ def streamed_test(scenario: Scenario, world: World, events: Path) -> StreamedTes
         scenario.metrics,
         world.catalogue.features,
         scenario.warm_up,
-        scenario.warm_up + scenario.ab_test.exclude_first,
-        scenario.warm_up + scenario.ab_test.duration,
+        begin,
+        scenario.warm_up + settings.duration,
         None if plan is None else plan.assigned,
+        periods,
     )
 
 

@@ -37,7 +37,7 @@ from simulator.experiment.responsiveness import similarity
 from simulator.experiment.results import ArmFailure, Results, TrajectoryPair
 from simulator.experiment.streaming import sinks_of, streamed_pairs, streamed_test
 from simulator.experiment.verdicts import judge
-from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest, SwitchbackABTest
+from simulator.scenario.ab_tests import HOLDOUT, MixedABTest, PairedABTest
 from simulator.scenario.counterfactuals import actions_label, protocol_in_words
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.schema import Scenario
@@ -458,7 +458,7 @@ def _ab_test(study: Study, outcomes: Sequence[ArmOutcome], readings: CellReading
         return None
     seed = study.world.draws.integer_seed(Purpose.BOOTSTRAP, 0)
     plan = planned(study.scenario, study.world)
-    if readings is not None and not isinstance(settings, SwitchbackABTest):
+    if readings is not None:
         return find_streamed(study.scenario, settings, plan, readings, seed=seed)
     return find(
         study.scenario, settings, plan, {o.name: o.log for o in outcomes}, study.start.log,

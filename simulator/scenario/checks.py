@@ -226,12 +226,9 @@ def _check_log(draft: Draft) -> None:
             draft.sources.report(("log", "columns", i), describe(name), "each column once")
     if draft.get("log", "stream") != "always":
         return
-    design, watched = draft.get("ab_test", "design"), draft.get("ab_test", "watch")
+    watched = draft.get("ab_test", "watch")
     if not draft.has("ab_test"):
         draft.sources.report(("log", "stream"), "always", "auto or never without an ab_test")
-    elif design == "switchback":
-        path: Path = ("ab_test", "design")
-        draft.sources.report(("log", "stream"), "always", "auto or never with the design switchback", also=(path,))
     elif watched is True:
         draft.sources.report(
             ("log", "stream"), "always", "auto or never with a watched ab_test", also=(("ab_test", "watch"),)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from simulator.scenario.ab_tests import PairedABTest, SplitABTest
+from simulator.scenario.ab_tests import SwitchbackABTest
 from simulator.scenario.durations import TICKS_PER_DAY
 from simulator.scenario.settings import Section
 
@@ -31,7 +31,7 @@ class EventLogs(Section):
     """Share of the users whose impressions are written: a draw for each user, the same in all arms."""
     stream: Literal["auto", "always", "never"] = "auto"
     """Whether arms write their logs while users live, in place of holding them in memory. `auto`: from a million users
-    times days (warm-up and A/B test) on, where the design allows it: a paired A/B test or a split, not watched."""
+    times days (warm-up and A/B test) on, where there is an A/B test that is not watched."""
 
 
 def streams(scenario: Scenario) -> bool:
@@ -39,7 +39,7 @@ def streams(scenario: Scenario) -> bool:
     if scenario.log.stream != "auto":
         return scenario.log.stream == "always"
     ab_test = scenario.ab_test
-    if not isinstance(ab_test, PairedABTest | SplitABTest) or ab_test.watch:
+    if ab_test is None or (not isinstance(ab_test, SwitchbackABTest) and ab_test.watch):
         return False
     ticks = scenario.warm_up + ab_test.duration
     return scenario.world.population.users * ticks >= MOST_USER_DAYS * TICKS_PER_DAY

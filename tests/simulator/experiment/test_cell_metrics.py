@@ -21,9 +21,9 @@ from simulator.experiment.cell_metrics import CellReadings, StreamedTest, measur
 from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, MetricInfo, WorldMetric
 from simulator.experiment.metrics.contract import measure
-from simulator.experiment.readings import SplitReadings, TwinReadings, UserReadings
+from simulator.experiment.readings import BlockReadings, SplitReadings, TwinReadings, UserReadings
 from simulator.scenario.durations import TICKS_PER_DAY
-from tests.simulator.experiment.strategies import MAX_USERS, items, logs
+from tests.simulator.experiment.strategies import HOUR, MAX_USERS, items, logs
 
 ITEMS = items()
 ARMS = ("control", "ntr")
@@ -102,6 +102,37 @@ def test_metrics_of_a_split_by_cell_equal_those_in_memory(log: EventLog, cell_us
     for nth, arm in enumerate(ARMS):
         assert disk.by_arm[arm].n_rows == np.sum(served_by == nth)
         assert disk.by_arm[arm].n_active == len(np.unique(view.rows.user[assigned[view.rows.user] == nth]))
+
+
+@given(log=logs(), cell_users=st.integers(1, MAX_USERS), order=st.permutations(range(4)))
+@settings(deadline=None, max_examples=20)
+def test_metrics_of_a_switchback_by_cell_are_those_in_memory(log: EventLog, cell_users: int, order: list[int]) -> None:
+    cells, start = cut_population(MAX_USERS, cell_users), WINDOW[0] - TICKS_PER_DAY
+    log = EventLog.merge([log])
+    before, after = log.between(0, start), log.between(start, 20 * TICKS_PER_DAY)
+    edges = np.linspace(*WINDOW, 5).astype(int).tolist()
+    times = [(edges[nth] + HOUR, edges[nth + 1]) for nth in order]
+    periods = {"control": tuple(sorted(times[:2])), "ntr": tuple(sorted(times[2:]))}
+    with tempfile.TemporaryDirectory() as name:
+        stream(Path(name), "warm_up", before, cells, 2)
+        for nth, arm in enumerate(ARMS):
+            stream(Path(name), arm, after.take(after.user % 2 == nth), cells, 3)
+        disk = read_test(StreamedTest(Path(name), ARMS, cells, (), ITEMS, start, *WINDOW, None, periods))
+    whole = EventLog.concatenate([before, after])
+    memory = BlockReadings(
+        {arm: tuple(LogView(whole, ITEMS, MAX_USERS, *period) for period in found) for arm, found in periods.items()}
+    )
+    assert (disk.worlds_compare, disk.arms) == (memory.worlds_compare, memory.arms)
+    for metric in METRICS.values():
+        assert disk.daily(metric) == memory.daily(metric) == {}
+        if isinstance(metric, WorldMetric):
+            assert disk.numbers(metric) == pytest.approx(memory.numbers(metric), abs=0, nan_ok=True)
+            continue
+        expected, found = memory.parts(metric), disk.parts(metric)
+        for arm in ARMS:
+            for part in ("numerator", "denominator"):
+                a, b = getattr(found[arm], part), getattr(expected[arm], part)
+                np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=metric.info.name)
 
 
 @given(control=logs(), ntr=logs(), cell_users=st.integers(1, MAX_USERS), order=st.randoms(use_true_random=False))
