@@ -2,7 +2,7 @@
 
     python -m tests.faults.stops --seed 1 --kills 200
 
-Every run is of one of three small scenarios, of which one streams its logs. However it was stopped, and however often,
+Every run is of one of four small scenarios, of which two stream their logs. However it was stopped, and however often,
 in the end its event logs and its `results.json` must be those of a run in one go, in one process; or a command must
 have said what is wrong, and a later one go on.
 """
@@ -71,7 +71,6 @@ arms:
   - {name: warm, recommender: popularity, config: {temperature: 0.5}}
 control: popular
 metrics: [dislike_rate, dwell_per_user_day]
-ab_test: {duration: 8h}
 counterfactual: {runs: 20, prefix: lived, trigger_within: 4h, follow: 4h}
 log: {stream: always}
 execution: {cell_users: 2000}
@@ -81,9 +80,10 @@ SCENARIOS = {
     "execution: {cell_users: 9}\n",
     "one world": _WORLD + "ab_test: {design: split, duration: 2d, training: pooled}\n"
     "counterfactual: {runs: 20, prefix: lived, follow: 1d}\n",
-    "streamed": _STREAMED,
+    "streamed": _STREAMED + "ab_test: {duration: 8h}\n",
+    "one streamed world": _STREAMED + "ab_test: {design: split, duration: 8h, training: pooled}\n",
 }
-IN_MEMORY = ("paired", "one world")
+IN_MEMORY, STREAMED = ("paired", "one world"), ("streamed", "one streamed world")
 _CHECKPOINT_SECONDS = 0.05
 _DAMAGED_AT = 0.75
 """Of a run in one go: about when a run is stopped whose files are then damaged."""
@@ -290,9 +290,9 @@ def make_references() -> None:
             REFERENCES[scenario] = replace(reference, seconds_of_workers=time.monotonic() - clock)
 
 
-def pick(rng: np.random.Generator) -> str:
-    """A scenario whose logs are held in memory."""
-    return IN_MEMORY[int(rng.integers(len(IN_MEMORY)))]
+def pick(rng: np.random.Generator, among: tuple[str, ...] = IN_MEMORY) -> str:
+    """One of some scenarios, with logs in memory where nothing else is said."""
+    return among[int(rng.integers(len(among)))]
 
 
 Trial = Callable[[np.random.Generator], Iterator[str]]
@@ -306,7 +306,7 @@ def killed(rng: np.random.Generator) -> Iterator[str]:
 
 def killed_streaming(rng: np.random.Generator) -> Iterator[str]:
     """The same, of a run that streams its logs."""
-    yield from killed_in("streamed", rng)
+    yield from killed_in(pick(rng, STREAMED), rng)
 
 
 def killed_in(scenario: str, rng: np.random.Generator) -> Iterator[str]:
@@ -386,7 +386,7 @@ def worker_killed(rng: np.random.Generator) -> Iterator[str]:
 
 def worker_killed_streaming(rng: np.random.Generator) -> Iterator[str]:
     """The same, of a run that streams its logs."""
-    yield from worker_killed_in("streamed", rng)
+    yield from worker_killed_in(pick(rng, STREAMED), rng)
 
 
 def worker_killed_in(scenario: str, rng: np.random.Generator) -> Iterator[str]:
@@ -413,7 +413,7 @@ def command_of_workers_killed(rng: np.random.Generator) -> Iterator[str]:
 
 def both_killed_streaming(rng: np.random.Generator) -> Iterator[str]:
     """The same, of a run that streams its logs and has, mostly, lost a worker before; at once, others go on."""
-    yield from command_of_workers_killed_in("streamed", rng, with_a_worker=True)
+    yield from command_of_workers_killed_in(pick(rng, STREAMED), rng, with_a_worker=True)
 
 
 def command_of_workers_killed_in(scenario: str, rng: np.random.Generator, with_a_worker: bool) -> Iterator[str]:
