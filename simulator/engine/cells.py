@@ -225,7 +225,7 @@ class Host:
         self._stopwatch.add("log", clock)
         return found
 
-    def put(self, memory: Memory, n_rows: int, places: Int64) -> None:
+    def put(self, memory: Memory, n_rows: int, places: Int64) -> bool:
         """Write the rows that `take` would give to their places in a log of all users, in memory that is shared.
 
         Args:
@@ -233,12 +233,17 @@ class Host:
             n_rows: of all users.
             places: int64[n], of the requests in order.
 
-        Raises:
-            OSError: the memory cannot be had.
+        Returns:
+            Whether the system gave a place for the memory; if not, nothing is done.
         """
         clock = perf_counter()
-        put(self._recorder.log(), places, EventLog.over(memory.map(), n_rows), self._terms.slate_size)
+        try:
+            into = EventLog.over(memory.map(), n_rows)
+        except OSError:
+            return False
+        put(self._recorder.log(), places, into, self._terms.slate_size)
         self._stopwatch.add("log", clock)
+        return True
 
     def drop(self) -> None:
         """As `take`, for who has it already."""

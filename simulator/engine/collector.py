@@ -301,7 +301,7 @@ Moments = tuple[Int64, Int32]
 
 def moments(log: EventLog, slate_size: int) -> Moments:
     """The requests of a log, in its order."""
-    return log.tick[::slate_size], log.user[::slate_size]
+    return np.ascontiguousarray(log.tick[::slate_size]), np.ascontiguousarray(log.user[::slate_size])
 
 
 def places(of_each: Sequence[Moments]) -> list[Int64]:

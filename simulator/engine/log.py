@@ -92,8 +92,6 @@ class EventLog:
     def merge(cls, parts: list[EventLog]) -> EventLog:
         """One log in order of (tick, user, slot) from parts over the same time, such as those of several arms."""
         whole = cls.concatenate(parts)
-        if sum(map(bool, map(len, parts))) < 2:
-            return whole
         return whole.take(np.lexsort((whole.slot, whole.user, whole.tick)))
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> EventLog:

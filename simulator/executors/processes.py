@@ -9,7 +9,7 @@ from typing import Any
 from simulator.engine.serving import EngineError
 from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
 from simulator.workers.lines import HungUpError
-from simulator.workers.process import Respond, Worker, answered
+from simulator.workers.process import Raised, Respond, Worker, answered, end_all
 from simulator.workers.shared_memory import AVAILABLE, SharedMemory
 
 LEAST_SHARED = 2**26
@@ -20,23 +20,26 @@ which a process has some thousand."""
 class ProcessWorkers:
     """Processes of this machine; see `Workers`."""
 
+    least_shared = LEAST_SHARED if AVAILABLE else None
+
     def __init__(self, n: int, held: object) -> None:
         """Start them."""
         self.n, self._held = n, held
         self._workers: list[Worker] = []
-        for _ in range(n):
-            self._workers.append(self._start())
+        try:
+            for _ in range(n):
+                self._workers.append(self._start())
+        except BaseException:
+            self.end()
+            raise
 
     def share(self, value: Any) -> Any:
         """As it is: each process is sent its own."""
         return value
 
-    def memory(self, size: int) -> SharedMemory | None:
+    def memory(self, size: int) -> SharedMemory:
         """As `Workers` says."""
-        if AVAILABLE and size >= LEAST_SHARED:
-            with suppress(OSError):  # such as no descriptor left; rows can be sent as well
-                return SharedMemory(size)
-        return None
+        return SharedMemory(size)
 
     def tell(self, worker: int, order: Order) -> None:
         """As `Workers` says.
@@ -54,11 +57,17 @@ class ProcessWorkers:
             ) from error
 
     def answers(self, busy: Sequence[int], seconds: float) -> Mapping[int, Answer]:
-        """As `Workers` says."""
+        """As `Workers` says.
+
+        Raises:
+            WorkerDiedError: a worker cannot read what it was told.
+        """
         found: dict[int, Answer] = {}
         for one in answered([self._workers[worker] for worker in busy], seconds):
             try:
                 answer = one.receive()
+                if isinstance(answer, Raised):
+                    raise answer.error
             except HungUpError:
                 answer = Died(f"with exit code {one.exit_code()}")
             found[self._workers.index(one)] = answer
@@ -75,8 +84,7 @@ class ProcessWorkers:
 
     def end(self) -> None:
         """End all of them."""
-        for worker in self._workers:
-            worker.end()
+        end_all(self._workers)
 
     def _start(self) -> Worker:
         return Worker(_responder, self._held)

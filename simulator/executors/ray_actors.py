@@ -9,6 +9,7 @@ from copy import deepcopy
 from time import monotonic
 from typing import Any
 
+from simulator.engine.cells import Memory
 from simulator.engine.serving import EngineError
 from simulator.executors.remote import Answer, Died, Elsewhere, Order, Seat
 from simulator.workers.process import WorkerDiedError
@@ -21,6 +22,8 @@ PLACE_SECONDS = 300.0
 
 class RayWorkers:
     """Actors of the cluster that this process is connected to; see `Workers`."""
+
+    least_shared: int | None = None
 
     def __init__(self, n: int) -> None:
         """Start them, spread over the nodes; each takes one CPU."""
@@ -41,8 +44,9 @@ class RayWorkers:
         """A reference to the value in the object store: nodes fetch it once."""
         return self._ray.put(value)
 
-    def memory(self, size: int) -> None:
-        """None: actors may be on other machines."""
+    def memory(self, size: int) -> Memory:
+        """There is none: actors may be on other machines."""
+        raise NotImplementedError
 
     def tell(self, worker: int, order: Order) -> None:
         """As `Workers` says."""

@@ -71,16 +71,27 @@ Answer = Done | Failed | Died
 
 
 class Workers(Protocol):
-    """Processes that carry out orders, one at a time each. `Seat` is what runs within them."""
+    """Processes that carry out orders, one at a time each. `Seat` is what runs within them.
+
+    Attributes:
+        n: how many.
+        least_shared: bytes of a log from which on it is written into memory that they share with this process; None
+            where they share none.
+    """
 
     n: int
+    least_shared: int | None
 
     def share(self, value: Any) -> Any:
         """Make an argument of an order that many workers are given cheap to send, if it can be."""
         ...
 
-    def memory(self, size: int) -> Memory | None:
-        """As many bytes that they share with this process, or None: they share none, or it would not pay."""
+    def memory(self, size: int) -> Memory:
+        """As many bytes that they share with this process.
+
+        Raises:
+            OSError: they cannot be had.
+        """
         ...
 
     def tell(self, worker: int, order: Order) -> None:
@@ -200,15 +211,21 @@ class RemoteCrew:
         return taken
 
     def _put_together(self) -> EventLog | None:
-        """The log, written by the workers; None where they share no memory with this process."""
+        """The log, written by the workers; None where rows are few, or no memory can be had: they can be sent."""
+        if self._workers.least_shared is None:
+            return None
         of_each = self._all([Order("moments")] * len(self._posts))
         n_rows = sum(len(tick) for tick, _ in of_each) * self._terms.slate_size
-        memory = self._workers.memory(EventLog.n_bytes(n_rows)) if n_rows else None
-        if memory is None:
+        size = EventLog.n_bytes(n_rows)
+        if not n_rows or size < self._workers.least_shared:
             return None
-        log = EventLog.over(memory.map(), n_rows)
-        self._all([Order("put", (memory, n_rows, place)) for place in places(of_each)])
-        return log
+        try:
+            memory = self._workers.memory(size)
+            log = EventLog.over(memory.map(), n_rows)
+        except OSError:  # such as no descriptor left
+            return None
+        done = self._all([Order("put", (memory, n_rows, place)) for place in places(of_each)])
+        return log if all(done) else None
 
     def state(self) -> tuple[UserState, History]:
         """As `Crew` says."""

@@ -152,12 +152,7 @@ def _twins(
 def _blocks(settings: SwitchbackABTest, plan: Assignment, view: LogView) -> BlockReadings:
     """The periods of whole blocks in the window, without their washout."""
     periods = plan.periods(view.start_tick, settings.washout)
-    return BlockReadings(
-        {
-            arm: tuple(LogView(view.log, view.items, view.n_users, begin, end) for begin, end in found)
-            for arm, found in periods.items()
-        }
-    )
+    return BlockReadings({arm: tuple(view.window(*period) for period in found) for arm, found in periods.items()})
 
 
 def _active(readings: SplitReadings) -> dict[str, int]:

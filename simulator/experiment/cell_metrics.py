@@ -1,8 +1,8 @@
 """The metrics of streamed logs, cell by cell: memory holds a cell's rows at a time, in all arms, never a whole log.
 
 A user's parts follow from that user's rows alone, and rows of a user stand in a cell in the same order as in the whole
-log, so that parts equal those of the whole log bit for bit. Daily values are ratios of sums over cells, which round in
-another order than a sum over all users at once: they may differ in the last digits.
+log, so that parts equal those of the whole log bit for bit. Daily values, and the blocks of a switchback, are sums over
+cells, which round in another order than a sum over all users at once: they may differ in the last digits.
 """
 
 from __future__ import annotations
@@ -73,6 +73,12 @@ class StreamedTest:
     def window(self) -> LogView:
         """The analysed window, without rows."""
         return LogView(EventLog.empty(), self.items, self.n_users, self.begin_tick, self.end_tick)
+
+    def window_of(self, arm: str) -> LogView:
+        """What an arm's world as a whole is measured over, without rows."""
+        if self.periods is None:
+            return self.window
+        return self.window.window(self.periods[arm][0][0], self.periods[arm][-1][1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +187,7 @@ def _cell_in_periods(
     test: StreamedTest, whole: LogView, log: EventLog, periods: Sequence[tuple[int, int]]
 ) -> CellOfArm:
     """A cell in the periods of one arm of a switchback, whose own log is `log`."""
-    views = [replace(whole, start_tick=begin, end_tick=end, horizon_tick=None) for begin, end in periods]
+    views = [whole.window(*period) for period in periods]
     parts = {metric.info.name: by_block([measure(metric, view) for view in views]) for metric in _by_user_metrics(test)}
     tallies = {metric.info.name: measure_tally(metric, all_periods(views)) for metric in _world_metrics(test)}
     return CellOfArm(len(log), cell_hash(log), 0, 0, parts, {}, tallies)
@@ -340,7 +346,10 @@ class CellReadings:
     def numbers(self, metric: WorldMetric) -> dict[str, float]:
         """Arm -> the number of its world, or of its part of a world."""
         name = metric.info.name
-        return {arm: conclude_tally(metric, found.tallies[name], self.view) for arm, found in self.by_arm.items()}
+        return {
+            arm: conclude_tally(metric, found.tallies[name], self.test.window_of(arm))
+            for arm, found in self.by_arm.items()
+        }
 
     def compare(self, treatment: PerUser, control: PerUser, confidence: float) -> DifferenceAndLift:
         """Paired by user or block, or between different users."""

@@ -119,10 +119,10 @@ def simulate_mixed(
         serving = next(s.arm for s in stretches if s.start_tick <= begin < s.end_tick)
         while state.turn < len(arms):
             beat = None if heartbeat is None else _shared(heartbeat, begin, end, state.turn, len(arms))
-            users = serving == state.turn
+            users, learns = serving == state.turn, bool(trainings[state.turn]) or (pooled and any(trainings))
             state = _serve(
-                world, behaviour, arms[state.turn], state, (begin, end), users, any(trainings), longest_delay, pace,
-                beat, checkpoint,
+                world, behaviour, arms[state.turn], state, (begin, end), users, learns, longest_delay, pace, beat,
+                checkpoint,
             )  # fmt: skip
         state = replace(state, stretch=state.stretch + 1, turn=-1, now=replace(state.now, tick=end))
         state = replace(state, served=(*state.served, ()))
@@ -164,7 +164,8 @@ def _learnable(start: Snapshot, stretches: Sequence[Sequence[_Served]], streamed
     """What was served before the test and in some stretches, for training."""
     if streamed:
         return FeedbackLog.concatenate([start.feedback, *(f for f in chain(*stretches) if isinstance(f, FeedbackLog))])
-    return EventLog.concatenate([start.log, *(EventLog.merge(_logs(stretch)) for stretch in stretches)])
+    logs = [_logs(stretch) for stretch in stretches]
+    return EventLog.concatenate([start.log, *(each[0] if len(each) == 1 else EventLog.merge(each) for each in logs)])
 
 
 def _logs(served: Sequence[_Served]) -> list[EventLog]:

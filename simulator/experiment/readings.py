@@ -116,8 +116,7 @@ class TwinReadings:
 
     def between(self, start_tick: int, end_tick: int) -> TwinReadings:
         """The same over another window."""
-        window = {"start_tick": start_tick, "end_tick": end_tick, "horizon_tick": None}
-        return TwinReadings({arm: replace(view, **window) for arm, view in self.views.items()})  # type: ignore[arg-type]
+        return TwinReadings({arm: view.window(start_tick, end_tick) for arm, view in self.views.items()})
 
     def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
         """Arm -> the level on each day."""
@@ -162,8 +161,7 @@ class SplitReadings:
 
     def between(self, start_tick: int, end_tick: int) -> SplitReadings:
         """The same over another window."""
-        view = replace(self.view, start_tick=start_tick, end_tick=end_tick, horizon_tick=None)
-        return SplitReadings(view, self.members)
+        return SplitReadings(self.view.window(start_tick, end_tick), self.members)
 
     def daily(self, metric: Metric) -> dict[str, tuple[float, ...]]:
         """Arm -> the level on each day."""

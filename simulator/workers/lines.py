@@ -75,7 +75,7 @@ class Line:
             apart = [np.empty(size, np.uint8).data for size in sizes]
             for view in apart:
                 self._read(view)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, RuntimeError) as error:  # the latter where there is no descriptor for what is shared
             raise HungUpError from error
         return _Unpickler(pickled, apart, memories).load()
 

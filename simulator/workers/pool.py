@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from simulator.engine.checkpoints import StoppedError
 from simulator.workers.lines import HungUpError
-from simulator.workers.process import Worker, WorkerDiedError, answered
+from simulator.workers.process import Raised, Worker, WorkerDiedError, answered, end_all
 
 Result = TypeVar("Result")
 
@@ -54,17 +54,18 @@ def done_by_workers(
             busy.add(worker)
             worker.send(given)
         for worker in workers:
-            worker.receive()
+            _value(worker.receive())
             busy.remove(worker)
             tell_next(worker)
         done: list[Result] = []
         while busy:
             for worker in answered(busy):
+                answer = worker.receive()
                 busy.remove(worker)
-                try:
-                    done.append(worker.receive())
-                except StoppedError as error:
-                    stopped, waiting = error, iter(())
+                if isinstance(answer, Raised) and isinstance(answer.error, StoppedError):
+                    stopped, waiting = answer.error, iter(())
+                else:
+                    done.append(_value(answer))
                 tell_next(worker)
             while done:
                 yield done.pop()
@@ -72,11 +73,17 @@ def done_by_workers(
             raise stopped
     except HungUpError as error:
         raise WorkerDiedError(
-            "a worker process died (out of memory, or a script that begins its work when imported?); try one job"
+            "a worker process died (out of memory, or a script that begins its work when imported?); "
+            "try fewer jobs or workers"
         ) from error
     finally:
-        for worker in workers:
-            worker.end(0.0 if worker in busy else 5.0)
+        end_all(workers, busy)
+
+
+def _value(answer: Any) -> Any:
+    if isinstance(answer, Raised):
+        raise answer.error
+    return answer
 
 
 class _Doer:

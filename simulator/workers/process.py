@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
 from threading import Thread
 from typing import Any
 
@@ -32,7 +34,7 @@ class WorkerDiedError(Exception):
 
 
 @dataclass(frozen=True)
-class _Raised:
+class Raised:
     """In place of an answer: what making it raised."""
 
     error: BaseException
@@ -54,6 +56,8 @@ class Worker:
         self._process.start()
         theirs.close()
         self._line = Line(ours)
+        # Who exits waits for all processes that were started: first of all, this one is ended.
+        Finalize(self, _kill, (self._process,), exitpriority=10)
 
     @property
     def pid(self) -> int | None:
@@ -74,28 +78,36 @@ class Worker:
         self._line.send(value)
 
     def receive(self) -> Any:
-        """Wait for an answer.
+        """Wait for an answer, or `Raised`.
 
         Raises:
             HungUpError: it is gone.
-            BaseException: whatever making the answer raised.
         """
-        answer = self._line.recv()
-        if isinstance(answer, _Raised):
-            raise answer.error
-        return answer
+        return self._line.recv()
 
     def exit_code(self) -> int | None:
         """Of one that is gone."""
         self._process.join(_END_SECONDS)
         return self._process.exitcode
 
-    def end(self, seconds: float = _END_SECONDS) -> None:
-        """End it, by force where it has not ended within some seconds of hearing of it, between two answers."""
+    def hang_up(self) -> None:
+        """Let it end, once it waits for what it is to answer next."""
         self._line.close()
+
+    def end(self, seconds: float = 0.0) -> None:
+        """End it, by force where it has not ended within some seconds."""
+        self.hang_up()
         self._process.join(seconds)
         self._process.kill()
         self._process.join()
+
+
+def end_all(workers: Collection[Worker], busy: Collection[Worker] = ()) -> None:
+    """End workers: those that wait have some seconds for it, busy ones none."""
+    for worker in workers:
+        worker.hang_up()
+    for worker in workers:
+        worker.end(0.0 if worker in busy else _END_SECONDS)
 
 
 def answered(workers: Iterable[Worker], seconds: float | None = None) -> list[Worker]:
@@ -116,17 +128,25 @@ def _serve(theirs: Connection[Any, Any], responder: Callable[..., Respond], inhe
 
 def _answer(line: Line, respond: Respond) -> None:
     try:
-        answer = respond(line.recv())
+        message = line.recv()
     except HungUpError:
         raise
+    except Exception as error:  # unpickling runs the code of whatever is in the message
+        got = f"{type(error).__name__}: {error}"
+        line.send(Raised(WorkerDiedError(
+            f"a worker process cannot read what it is sent: got {got}, expected classes of modules that it can import"
+        )))  # fmt: skip
+        return
+    try:
+        answer = respond(message)
     except BaseException as error:
-        answer = _Raised(_portable(error))
+        answer = Raised(_portable(error))
     try:
         line.send(answer)
     except HungUpError:
         raise
-    except Exception as error:  # pickling runs the code of whatever is in the answer
-        line.send(_Raised(_portable(error)))
+    except Exception as error:  # as above
+        line.send(Raised(_portable(error)))
 
 
 def _portable(error: BaseException) -> BaseException:
@@ -135,9 +155,17 @@ def _portable(error: BaseException) -> BaseException:
     try:
         ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:  # exceptions are pickled by code of their own
+        portable = False
+    else:
+        portable = not isinstance(error, SystemExit)  # which would end the command
+    if not portable:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(note)
     return error
+
+
+def _kill(process: SpawnProcess) -> None:
+    process.kill()
 
 
 def _follow_parent() -> None:

@@ -122,13 +122,16 @@ class LogView:
         if not 0 <= day < self.n_days:
             raise ValueError(f"day: got {day}, expected 0 to {self.n_days - 1}")
         start = self.start_tick + day * TICKS_PER_DAY
-        end = min(start + TICKS_PER_DAY, self.end_tick)
-        view = replace(self, start_tick=start, end_tick=end, horizon_tick=self._horizon)
-        object.__setattr__(view, "_made", self._made)  # the same log: what `once` made holds for the day, too
+        return self.window(start, min(start + TICKS_PER_DAY, self.end_tick), self._horizon)
+
+    def window(self, start_tick: int, end_tick: int, horizon_tick: int | None = None) -> LogView:
+        """The same log, through another window."""
+        view = replace(self, start_tick=start_tick, end_tick=end_tick, horizon_tick=horizon_tick)
+        object.__setattr__(view, "_made", self._made)  # what `once` made of the log holds for each window
         return view
 
     def once(self, make: Callable[..., T], *arguments: Hashable) -> T:
-        """`make(log, items, *arguments)`, made once for this view and all of its days.
+        """`make(log, items, *arguments)`, made once for this view and all others that it has made.
 
         For what looks back over the whole log: a daily series would else read the log once for each day.
 

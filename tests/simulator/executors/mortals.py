@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,15 @@ from simulator.executors.remote import MOST_DEATHS, Answer, Died, Elsewhere, Ord
 
 
 class OneMemory:
-    """Memory of this process, the same for all who are told of it; see `cells.Memory`."""
+    """Memory of this process, the same for all who are told of it, if they are let; see `cells.Memory`."""
 
-    def __init__(self, size: int) -> None:
-        self._bytes = np.zeros(size, np.uint8)
+    def __init__(self, size: int, maps: float) -> None:
+        self._bytes, self._maps = np.zeros(size, np.uint8), maps
 
     def map(self) -> UInt8:
+        self._maps -= 1
+        if self._maps < 0:
+            raise OSError(errno.EMFILE, "Too many open files")
         return self._bytes
 
     def __deepcopy__(self, _memo: object) -> OneMemory:
@@ -30,20 +35,22 @@ class MortalWorkers:
 
     Attributes:
         dies: asked at each answer; the order has been carried out, but nobody hears of it.
-        shares_memory: whether they do.
+        maps: how often memory that they share can be mapped; None: they share none.
         deaths: so far.
     """
 
-    def __init__(self, n: int, dies: Callable[[], bool] = lambda: False, shares_memory: bool = True) -> None:
-        self.n, self.dies, self.shares_memory, self.deaths = n, dies, shares_memory, 0
+    def __init__(self, n: int, dies: Callable[[], bool] = lambda: False, maps: float | None = inf) -> None:
+        self.n, self.dies, self.maps, self.deaths = n, dies, maps, 0
+        self.least_shared = None if maps is None else 1
         self._seats = [Seat() for _ in range(n)]
         self._answers: dict[int, Answer] = {}
 
     def share(self, value: Any) -> Any:
         return value
 
-    def memory(self, size: int) -> OneMemory | None:
-        return OneMemory(size) if self.shares_memory else None
+    def memory(self, size: int) -> OneMemory:
+        assert self.maps is not None
+        return OneMemory(size, self.maps)
 
     def tell(self, worker: int, order: Order) -> None:
         self._answers[worker] = self._seats[worker].carry_out(deepcopy(order))
@@ -69,10 +76,8 @@ def among(n: int, dies: Callable[[], bool] = lambda: False) -> Elsewhere:
     return Elsewhere(MortalWorkers(n, dies))
 
 
-def deadly(seed: int, n: int, shares_memory: bool = False) -> MortalWorkers:
+def deadly(seed: int, n: int, maps: float | None = None) -> MortalWorkers:
     """Workers of which as many die as are replaced, at random answers."""
     rng = np.random.default_rng(seed)
-    workers = MortalWorkers(
-        n, lambda: bool(workers.deaths < MOST_DEATHS and rng.random() < 0.3), shares_memory
-    )  # fmt: skip
+    workers = MortalWorkers(n, lambda: bool(workers.deaths < MOST_DEATHS and rng.random() < 0.3), maps)
     return workers

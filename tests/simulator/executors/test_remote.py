@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,17 @@ BEHAVIOUR = UtilityBehaviour()
 
 
 @settings(max_examples=30, deadline=None)
-@given(small_experiments(), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32), st.booleans())
-def test_whoever_dies_the_log_in_memory_is_the_same(experiment, cell_users, n_workers, seed, shares_memory):
+@given(
+    small_experiments(),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(0, 2**32),
+    st.sampled_from([None, 0, 1, 2, inf]),
+)
+def test_whoever_dies_the_log_in_memory_is_the_same(experiment, cell_users, n_workers, seed, maps):
     world, built, until = experiment
     whole = lived(world, BEHAVIOUR, built, until)
-    executor = remote.Elsewhere(deadly(seed, n_workers, shares_memory))
+    executor = remote.Elsewhere(deadly(seed, n_workers, maps))
     apart = lived(world, BEHAVIOUR, replace(built, workplace=Workplace(executor, cell_users)), until)
     assert_same(apart, whole, built.platform.ingestion_delay)
 

@@ -111,16 +111,17 @@ def test_metrics_of_a_switchback_by_cell_are_those_in_memory(log: EventLog, cell
     log = EventLog.merge([log])
     before, after = log.between(0, start), log.between(start, 20 * TICKS_PER_DAY)
     edges = np.linspace(*WINDOW, 5).astype(int).tolist()
+    late = replace(ITEMS, release_tick=np.where(np.arange(ITEMS.n_items) == 3, edges[3] + 1, ITEMS.release_tick))
     times = [(edges[nth] + HOUR, edges[nth + 1]) for nth in order]
     periods = {"control": tuple(sorted(times[:2])), "ntr": tuple(sorted(times[2:]))}
     with tempfile.TemporaryDirectory() as name:
         stream(Path(name), "warm_up", before, cells, 2)
         for nth, arm in enumerate(ARMS):
             stream(Path(name), arm, after.take(after.user % 2 == nth), cells, 3)
-        disk = read_test(StreamedTest(Path(name), ARMS, cells, (), ITEMS, start, *WINDOW, None, periods))
+        disk = read_test(StreamedTest(Path(name), ARMS, cells, (), late, start, *WINDOW, None, periods))
     whole = EventLog.concatenate([before, after])
     memory = BlockReadings(
-        {arm: tuple(LogView(whole, ITEMS, MAX_USERS, *period) for period in found) for arm, found in periods.items()}
+        {arm: tuple(LogView(whole, late, MAX_USERS, *period) for period in found) for arm, found in periods.items()}
     )
     assert (disk.worlds_compare, disk.arms) == (memory.worlds_compare, memory.arms)
     for metric in METRICS.values():

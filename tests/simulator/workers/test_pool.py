@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing.synchronize import Lock
 from pathlib import Path
 from threading import Thread
@@ -42,6 +46,31 @@ def test_what_cannot_be_sent_is_an_error_that_leaves_nobody():
     assert not spawned()
 
 
+class Unreadable:
+    """Of a module that only this process has."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (import_module, ("nobody_has_such_a_module",))
+
+
+def test_what_a_worker_cannot_read_is_an_error():
+    message = "^a worker process cannot read what it is sent: got ModuleNotFoundError: No module named 'nobody_has_such"
+    with pytest.raises(WorkerDiedError, match=message):
+        list(done_by_workers(2, [(Unreadable(),)], abs))
+    assert not spawned()
+
+
+def test_workers_that_nobody_ends_do_not_keep_a_command_from_exiting():
+    code = (
+        "from simulator.executors.processes import ProcessWorkers\n"
+        "if __name__ == '__main__':\n    kept = ProcessWorkers(2, None)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "leaves_workers.py")
+        script.write_text(code)
+        assert subprocess.run([sys.executable, str(script)], check=False, cwd=Path.cwd(), timeout=60).returncode == 0
+
+
 class WayOfItsOwnError(Exception):
     """An error that cannot be read at the other end of a line."""
 
@@ -52,6 +81,8 @@ class WayOfItsOwnError(Exception):
 def fail(how: str) -> object:
     if how == "own":
         raise WayOfItsOwnError("got 1", "settings")
+    if how == "exit":
+        sys.exit(3)
     return 1 / 0 if how == "zero" else (lambda: None)
 
 
@@ -60,6 +91,7 @@ def fail(how: str) -> object:
     [
         ("zero", ZeroDivisionError, "^division by zero"),
         ("own", RuntimeError, "^WayOfItsOwnError: settings: got 1"),
+        ("exit", RuntimeError, "^SystemExit: 3"),
         ("lambda", Exception, "pickle"),
     ],
 )
@@ -100,7 +132,9 @@ def die_at(folder: Path, n: int) -> int:
 
 
 def test_a_worker_that_dies_is_an_error(tmp_path):
-    with pytest.raises(WorkerDiedError, match=r"^a worker process died \(out of memory, or .*; try one job$"):
+    with pytest.raises(
+        WorkerDiedError, match=r"^a worker process died \(out of memory, or .*; try fewer jobs or workers$"
+    ):
         list(done_by_workers(2, [(n,) for n in range(9)], die_at, (tmp_path,)))
     assert not spawned()
 
