@@ -28,7 +28,7 @@ from simulator.engine.log_files import log_hash
 from simulator.engine.serving import BUILDING, EngineError, build_recommender
 from simulator.executors.processes import in_processes
 from simulator.executors.ray_actors import imported_ray, in_ray
-from simulator.experiment.cell_metrics import CellReadings, read_test
+from simulator.experiment.cell_readings import CellReadings, read_test
 from simulator.experiment.failures import check_treatments_left, give_up, sentence
 from simulator.experiment.results import ArmFailure, Manifest, Results
 from simulator.experiment.study import (

@@ -11,7 +11,7 @@ from recommenders.base import ItemFeatures
 from simulator.engine.log import EventLog
 from simulator.experiment.abtest import ABAnalysis, analyse_readings
 from simulator.experiment.assignment import Assignment
-from simulator.experiment.cell_metrics import CellReadings
+from simulator.experiment.cell_readings import CellReadings
 from simulator.experiment.metrics import LogView, Metric, select_metrics
 from simulator.experiment.metrics.base import protected
 from simulator.experiment.readings import BlockReadings, SplitReadings, TwinReadings, UserReadings

@@ -8,7 +8,8 @@ from simulator.engine.cells import cut_population
 from simulator.engine.log import EventLog
 from simulator.engine.log_parts import PART_ROWS, StreamedLog, stored_cell
 from simulator.experiment.assignment import planned
-from simulator.experiment.cell_metrics import WARM_UP, CellReadings, StreamedTest
+from simulator.experiment.cell_metrics import WARM_UP, StreamedTest
+from simulator.experiment.cell_readings import CellReadings
 from simulator.experiment.pairs import ab_test_pair_of_cells
 from simulator.experiment.results import TrajectoryPair
 from simulator.scenario.ab_tests import SwitchbackABTest

@@ -24,7 +24,8 @@ from simulator.experiment.ab_findings import ABFindings, find, find_streamed
 from simulator.experiment.abtest import rehearse
 from simulator.experiment.assignment import planned
 from simulator.experiment.branches import Branches
-from simulator.experiment.cell_metrics import WARM_UP, CellReadings, StreamedTest, rehearse_streamed
+from simulator.experiment.cell_metrics import WARM_UP, StreamedTest, rehearse_streamed
+from simulator.experiment.cell_readings import CellReadings
 from simulator.experiment.counterfactual import run_counterfactual
 from simulator.experiment.design_words import describe_design
 from simulator.experiment.failures import with_failures

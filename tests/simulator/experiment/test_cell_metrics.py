@@ -17,7 +17,8 @@ from simulator.engine.log import EventLog
 from simulator.engine.log_files import write_log
 from simulator.engine.log_parts import cell_name
 from simulator.experiment.abtest import analyse_readings
-from simulator.experiment.cell_metrics import CellReadings, StreamedTest, measure_cell, read_test
+from simulator.experiment.cell_metrics import StreamedTest, measure_cell
+from simulator.experiment.cell_readings import CellReadings, read_test
 from simulator.experiment.estimators import PerUser
 from simulator.experiment.metrics import METRICS, LogView, Metric, MetricError, MetricInfo, WorldMetric
 from simulator.experiment.metrics.contract import measure
