@@ -130,7 +130,10 @@ def schema(out: Path | None) -> None:
     from simulator.commands.components import registered_parts
     from simulator.scenario.json_schema import json_schema
 
-    text = json.dumps(json_schema(registered_parts()), indent=2, ensure_ascii=False)
+    schema = json_schema(
+        registered_parts(), tell=lambda problem: click.echo(f"Settings left open: {problem}", err=True)
+    )
+    text = json.dumps(schema, indent=2, ensure_ascii=False)
     if out is None:
         click.echo(text)
         return

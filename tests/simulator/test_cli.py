@@ -249,6 +249,20 @@ def test_list_shows_metrics_of_other_packages_and_why_one_is_broken(
     assert "cannot import 'no_such_module:thing'" in found["broken"]["summary"]
 
 
+def test_the_schema_leaves_open_what_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = metadata.EntryPoint("broken", "no_such_module:thing", "pushback.recommenders")
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [broken] if group == broken.group else [])
+    result = invoke("schema")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("Settings left open: ")
+    assert "cannot import 'no_such_module:thing'" in result.stderr
+    arm = json.loads(result.stdout)["$defs"]["Arm"]
+    assert "broken" in arm["properties"]["recommender"]["anyOf"][0]["enum"]
+    asked = [branch["if"]["properties"]["recommender"]["const"] for branch in arm["allOf"]]
+    assert "random" in asked
+    assert "broken" not in asked
+
+
 def test_committed_schema_is_current() -> None:
     committed = Path(__file__).parents[2] / "docs" / "scenario.schema.json"
     result = invoke("schema")
