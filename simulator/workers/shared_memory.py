@@ -29,13 +29,14 @@ class SharedMemory:
             descriptor: of memory of this size; then it belongs to this object.
 
         Raises:
-            OSError: the system gives none.
+            OSError: the system gives none, or not as much.
         """
         self.size = size
         self.descriptor = os.memfd_create("pushback") if descriptor is None else descriptor
         weakref.finalize(self, os.close, self.descriptor)
         if descriptor is None:
-            os.ftruncate(self.descriptor, size)
+            # Its pages are made now, by one process: several that write to them at a time would wait for each other.
+            os.posix_fallocate(self.descriptor, 0, size)
 
     def map(self) -> UInt8:
         """uint8[size], to be read and written.
